@@ -1,0 +1,192 @@
+"""Swarm: what one seed's run looks like, drawn before it begins.
+
+Each seed enables its own subset of faults, with its own strengths, cluster and timing. A run in
+which everything goes wrong at once hides bugs: a fault that is missing is as telling as one that
+is there (Groce et al., "Swarm Testing", 2012). Pure data; it never touches a cluster.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from paxos.core.limits import Limits, Timing
+
+SPELLS = (
+    "partition",
+    "one way",
+    "crash",
+    "power cut",
+    "crash all",
+    "sync failure",
+    "pause",
+    "clock jump",
+    "slow sync",
+    "disk full",
+    "disconnect",
+    "client cut",
+)
+"""Faults that begin and end."""
+
+BACKGROUND = ("loss", "duplication", "delay", "reordering", "late replay", "clock drift")
+"""Faults that may strike every message, or every clock, while faults last."""
+
+SHAPES = ("halves", "minority", "leader", "bridge", "ring", "star")
+"""Forms of a partition. The last three leave each node with some links but not all."""
+
+CUT_MODES = ("drop", "hold", "break")
+"""What a cut link does: lose frames silently, keep them until it heals, or break the connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One seed's draw. Durations are in seconds of virtual time, rates are per message.
+
+    Attributes:
+        nodes: Voters, 1 to 7.
+        phase1: Size of a phase-1 quorum.
+        phase2: Size of a phase-2 quorum.
+        alpha: Slots in flight.
+        limits: The core's bounds, sometimes tiny so that they bind.
+        timing: The core's durations.
+        codec: Whether every frame and record goes through bytes, so that nothing is shared.
+        inline_sync: Whether a node does nothing else while it syncs.
+        sync_s: (shortest, longest) write and sync.
+        latency_s: (shortest, mean of what is added).
+        clients: How many.
+        outstanding: Operations a client keeps in flight.
+        burst: Commands handed over at once.
+        think_s: Mean pause between two operations of a client.
+        reads: Share of operations that read.
+        watchers: Clients that also watch a list.
+        keys: How many.
+        impatient: Share of operations with a deadline short enough to pass.
+        faults: The enabled ones.
+        loss, duplication, spikes, overtaking, replays: Rates.
+        drift: Largest relative error of a clock's speed.
+        calm_s: Mean time between two spells.
+        spell_s: Mean length of a spell.
+        abandon: Whether a minority stays down for ever when the rest heals.
+        deliveries: The faults end after this many, ...
+        commands: ... and this many completed commands (or after ``faults_s_max``).
+    """
+
+    nodes: int
+    phase1: int
+    phase2: int
+    alpha: int
+    limits: Limits
+    timing: Timing
+    codec: bool
+    inline_sync: bool
+    sync_s: tuple[float, float]
+    latency_s: tuple[float, float]
+    clients: int
+    outstanding: int
+    burst: int
+    think_s: float
+    reads: float
+    watchers: int
+    keys: int
+    impatient: float
+    faults: frozenset[str]
+    loss: float
+    duplication: float
+    spikes: float
+    overtaking: float
+    replays: float
+    drift: float
+    calm_s: float
+    spell_s: float
+    abandon: bool
+    deliveries: int
+    commands: int
+    faults_s_max: float = 60.0
+
+
+def draw_plan(rng: random.Random) -> Plan:
+    """Draw what one seed's run looks like."""
+    nodes = rng.choices((1, 2, 3, 4, 5, 6, 7), (2, 4, 42, 14, 28, 5, 5))[0]
+    phase1, phase2 = _draw_quorums(rng, nodes)
+    timing = _draw_timing(rng)
+    faults = _draw_faults(rng)
+    shortest = rng.choice((0.0002, 0.001, 0.004))
+    sync = rng.choice((0.0005, 0.002, 0.01))
+
+    def rate(fault: str, *choices: float) -> float:
+        return rng.choice(choices) if fault in faults else 0.0
+
+    return Plan(
+        nodes=nodes,
+        phase1=phase1,
+        phase2=phase2,
+        alpha=rng.choice((1, 2, 4, 8, 32)),
+        limits=_draw_limits(rng),
+        timing=timing,
+        codec=rng.random() < 0.2,
+        inline_sync=rng.random() < 0.5,
+        sync_s=(sync * rng.choice((0.2, 1.0)), sync),
+        latency_s=(shortest, shortest * rng.choice((0.2, 1.0, 3.0))),
+        clients=rng.randint(2, 5),
+        outstanding=rng.choice((1, 2, 4, 8)),
+        burst=rng.choice((1, 1, 2, 5)),
+        think_s=rng.choice((0.005, 0.02, 0.05)),
+        reads=rng.choice((0.1, 0.25, 0.4)),
+        watchers=rng.choice((0, 0, 1, 2)),
+        keys=rng.choice((1, 2, 5)),
+        impatient=rng.choice((0.0, 0.05, 0.2)),
+        faults=faults,
+        loss=rate("loss", 0.01, 0.05, 0.2),
+        duplication=rate("duplication", 0.02, 0.1),
+        spikes=rate("delay", 0.01, 0.05),
+        overtaking=rate("reordering", 0.05, 0.3),
+        replays=rate("late replay", 0.01, 0.03),
+        drift=rate("clock drift", 0.001, 0.05, 0.3),
+        calm_s=timing.election_timeout_s * rng.choice((0.5, 1.0, 2.0)),
+        spell_s=timing.election_timeout_s * rng.choice((1.0, 2.0, 3.0)),
+        abandon=rng.random() < 0.2,
+        deliveries=2500,
+        commands=200,
+    )
+
+
+def _draw_quorums(rng: random.Random, nodes: int) -> tuple[int, int]:
+    majority = nodes // 2 + 1
+    if rng.random() < 0.75:
+        return majority, majority
+    phase2 = rng.randint(1, nodes)
+    return min(nodes, nodes - phase2 + 1 + rng.choice((0, 0, 1))), phase2
+
+
+def _draw_timing(rng: random.Random) -> Timing:
+    election = rng.choice((0.3, 0.5, 1.0))
+    return Timing(
+        heartbeat_interval_s=election / rng.choice((3, 5)),
+        election_timeout_s=election,
+        resend_interval_s=election * rng.choice((0.2, 0.4)),
+        notice_interval_s=rng.choice((0.005, 0.02, 0.05)),
+    )
+
+
+def _draw_limits(rng: random.Random) -> Limits:
+    defaults = Limits()
+    return Limits(
+        batch_bytes_max=rng.choice((200, defaults.batch_bytes_max)),
+        pending_bytes_max=rng.choice((600, 4000, *[defaults.pending_bytes_max] * 3)),
+        promise_bytes_max=rng.choice((300, 2000, defaults.promise_bytes_max)),
+        sessions_max=rng.choice((3, *[defaults.sessions_max] * 4)),
+        session_requests_max=rng.choice((4, *[defaults.session_requests_max] * 4)),
+        reads_max=rng.choice((2, *[defaults.reads_max] * 4)),
+    )
+
+
+def _draw_faults(rng: random.Random) -> frozenset[str]:
+    """Usually about half of all faults; sometimes one alone, rarely none."""
+    names = SPELLS + BACKGROUND
+    chance = rng.random()
+    if chance < 0.02:
+        return frozenset()
+    if chance < 0.08:
+        return frozenset([rng.choice(names)])
+    share = rng.choice((0.35, 0.5, 0.65))
+    return frozenset(name for name in names if rng.random() < share)

@@ -1,0 +1,97 @@
+"""What the tests ask of a cluster: a small state machine whose every answer can be foretold.
+
+``Registers`` holds, under each key, a register, a list that is only appended to, and a counter.
+Every written element is unique, so an operation that ran twice, or not at all, shows in the state
+and not only in its answer. It imports nothing but the state-machine port.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from paxos.core.state_machine import CommandFailed, Stamp
+
+SEPARATOR = b"\x00"
+
+
+class Registers:
+    """Registers, lists and counters by key.
+
+    Commands and queries are words joined by a zero byte: an operation's one-letter name, the key,
+    and its arguments. ``p`` puts and returns the old value, ``a`` appends and returns the new
+    length, ``i`` increments and returns the new count, ``c`` puts if the value is the expected
+    one, ``x`` always raises what a careless state machine would raise.
+    """
+
+    def __init__(self) -> None:
+        self._registers: dict[bytes, bytes] = {}
+        self._lists: dict[bytes, list[bytes]] = {}
+        self._counters: dict[bytes, int] = {}
+
+    def apply(self, command: bytes, at: Stamp) -> bytes:
+        """Run one operation."""
+        name, key, *arguments = command.split(SEPARATOR)
+        if name == b"p":
+            before = self._registers.get(key, b"")
+            self._registers[key] = arguments[-1]
+            return before
+        if name == b"a":
+            elements = self._lists.setdefault(key, [])
+            elements.append(arguments[-1])
+            return b"%d" % len(elements)
+        if name == b"i":
+            count = self._counters[key] = self._counters.get(key, 0) + 1
+            return b"%d" % count
+        if name == b"c":
+            before = self._registers.get(key, b"")
+            if before != arguments[0]:
+                raise CommandFailed(f"expected {arguments[0]!r}, found {before!r}")
+            self._registers[key] = arguments[-1]
+            return b""
+        if name == b"x":
+            raise ZeroDivisionError("a careless state machine; the text must not be replicated")
+        raise CommandFailed(f"no operation {name!r}")
+
+    def query(self, query: bytes) -> bytes:
+        """Read a register (``p``), a list (``a``, elements joined by commas) or a counter (``i``)."""
+        name, key, *_ = query.split(SEPARATOR)
+        if name == b"p":
+            return self._registers.get(key, b"")
+        if name == b"a":
+            return b",".join(self._lists.get(key, ()))
+        if name == b"i":
+            return b"%d" % self._counters.get(key, 0)
+        raise CommandFailed(f"no query {name!r}")
+
+    def watch(self, query: bytes) -> bytes | None:
+        """Return the elements of a list from a position on, once there is one."""
+        _, key, start = query.split(SEPARATOR)
+        elements = self._lists.get(key, ())
+        first = int(start)
+        return b",".join(elements[first:]) if first < len(elements) else None
+
+    def snapshot(self) -> Iterable[bytes]:
+        """Yield the state in order of key."""
+        for key, value in sorted(self._registers.items()):
+            yield SEPARATOR.join((b"p", key, value))
+        for key, elements in sorted(self._lists.items()):
+            yield SEPARATOR.join((b"a", key, *elements))
+        for key, count in sorted(self._counters.items()):
+            yield SEPARATOR.join((b"i", key, b"%d" % count))
+
+    def restore(self, chunks: Iterable[bytes]) -> None:
+        """Replace the state."""
+        self.__init__()  # type: ignore[misc]
+        for chunk in chunks:
+            name, key, *rest = chunk.split(SEPARATOR)
+            if name == b"p":
+                self._registers[key] = rest[0]
+            elif name == b"a":
+                self._lists[key] = rest
+            else:
+                self._counters[key] = int(rest[0])
+
+
+def operation(name: bytes, key: bytes, *arguments: bytes) -> bytes:
+    """Return a command or query of ``Registers``."""
+    return SEPARATOR.join((name, key, *arguments))

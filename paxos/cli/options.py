@@ -1,0 +1,174 @@
+"""The options that several commands share: which cluster, how long, and in what form.
+
+Resolves ``--config``, ``--endpoints`` and ``PAXOS_CONFIG`` to one ``Target``; every command that
+talks to replicas gets one and knows nothing of where it came from.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+import click
+
+from paxos.cli.exits import CommandError, Exit
+
+if TYPE_CHECKING:
+    from paxos.cluster import ClusterFile
+
+ENVIRONMENT = "PAXOS_CONFIG"
+TIMEOUT_S = 10.0
+SCHEMES = ("tcp", "ws")
+EXAMPLE_URL = "tcp://127.0.0.1:7001"
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The replicas a client command talks to, and how.
+
+    Attributes:
+        endpoints: URLs of replicas. The first is tried first.
+        timeout_s: How long one request may take, finding a replica included.
+        json: Whether to print one JSON object per line.
+        cluster: The cluster's id, in hex, where a configuration file names it.
+        urls: URL by node id as far as a configuration file names them; empty otherwise.
+    """
+
+    endpoints: tuple[str, ...]
+    timeout_s: float
+    json: bool
+    cluster: str | None
+    urls: Mapping[int, str]
+
+
+def split_endpoints(
+    _ctx: click.Context, _param: click.Parameter, value: str | None
+) -> tuple[str, ...] | None:
+    """Split and check a comma-separated list of URLs; a bad one is named."""
+    if value is None:
+        return None
+    urls = tuple(part.strip() for part in value.split(",") if part.strip())
+    if not urls:
+        raise click.BadParameter("it names no URL; write it like tcp://127.0.0.1:7001")
+    for url in urls:
+        _check_url(url)
+    return urls
+
+
+def _check_url(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise click.BadParameter(f"{url!r} is not a URL: {error}") from error
+    if parts.scheme not in SCHEMES:
+        raise click.BadParameter(f"{url!r} must begin with tcp:// or ws://, as in {EXAMPLE_URL}")
+    if not host or not port:
+        raise click.BadParameter(f"{url!r} needs a host and a port, as in {EXAMPLE_URL}")
+
+
+def config_option(required: bool = True) -> Callable[[F], F]:
+    """``--config FILE``, or the environment's ``PAXOS_CONFIG``."""
+    return click.option(
+        "--config",
+        "config_file",
+        type=click.Path(dir_okay=False, path_type=Path),
+        envvar=ENVIRONMENT if required else None,
+        required=required,
+        metavar="FILE",
+        help=f"The cluster.toml that `paxos init` wrote. Default: ${ENVIRONMENT}.",
+    )
+
+
+def json_option(command: F) -> F:
+    """``--json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")(
+        command
+    )
+
+
+def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command ``--config``, ``--endpoints``, ``--timeout`` and ``--json`` as one ``Target``.
+
+    The command's function takes the target as its first argument.
+    """
+
+    @json_option
+    @click.option(
+        "--timeout",
+        "timeout_s",
+        type=click.FloatRange(min=0, min_open=True),
+        default=TIMEOUT_S,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long a request may take, finding a replica included.",
+    )
+    @click.option(
+        "--endpoints",
+        callback=split_endpoints,
+        metavar="URL,...",
+        help="URLs of replicas, instead of a configuration file.",
+    )
+    @config_option(required=False)
+    @wraps(command)
+    def with_target(
+        *args: Any,
+        config_file: Path | None,
+        endpoints: tuple[str, ...] | None,
+        timeout_s: float,
+        as_json: bool,
+        **kwargs: Any,
+    ) -> Any:
+        target = resolve_target(config_file, endpoints, timeout_s, as_json)
+        return command(target, *args, **kwargs)
+
+    return with_target
+
+
+def resolve_target(
+    config_file: Path | None,
+    endpoints: tuple[str, ...] | None,
+    timeout_s: float,
+    as_json: bool,
+) -> Target:
+    """Find the replicas: by configuration file, by URLs, or by the environment.
+
+    Raises:
+        click.UsageError: Both were given, or nothing was.
+        CommandError: The configuration file cannot be used.
+    """
+    if config_file is not None and endpoints is not None:
+        raise click.UsageError("give --config or --endpoints, not both")
+    if endpoints is not None:
+        return Target(endpoints, timeout_s, as_json, None, {})
+    if config_file is None:
+        named = os.environ.get(ENVIRONMENT)
+        if not named:
+            raise click.UsageError(
+                "which cluster? Give --config FILE or --endpoints URL,..., or set"
+                f" {ENVIRONMENT} to the cluster.toml that `paxos init` wrote"
+            )
+        config_file = Path(named)
+    cluster = read_cluster(config_file)
+    return Target(tuple(cluster.urls.values()), timeout_s, as_json, cluster.cluster, cluster.urls)
+
+
+def read_cluster(config_file: Path) -> ClusterFile:
+    """Read and check a configuration file.
+
+    Raises:
+        CommandError: It cannot be read or says something that cannot be run.
+    """
+    from paxos import cluster
+
+    try:
+        return cluster.load(config_file)
+    except cluster.ClusterFileInvalid as error:
+        raise CommandError(Exit.USAGE, str(error)) from error

@@ -1,0 +1,99 @@
+"""The ``paxos`` command: the table of commands, and nothing that any one of them needs.
+
+The law here is lazy loading: a command's module is imported when that command is asked for and
+never before, so that ``paxos --help`` and shell completion stay quick. The one-line texts below
+are shown by ``paxos --help`` instead of being read from the modules; a test compares them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from paxos.cli.teaching import TaughtGroup
+
+
+class LazyGroup(TaughtGroup):
+    """A group whose commands are named as ``module:attribute`` and imported on use.
+
+    Args:
+        lazy: Name of the command -> (where it is, the line ``--help`` shows for it).
+    """
+
+    def __init__(self, *args: Any, lazy: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.lazy = lazy
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the table, which is the order people need them in."""
+        return list(self.lazy)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command, or None if there is none of that name."""
+        if cmd_name not in self.lazy:
+            return None
+        module, _, attribute = self.lazy[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or say which names there are."""
+        if args and args[0] not in self.lazy and not args[0].startswith("-"):
+            ctx.fail(f"no command {args[0]!r}: there are {', '.join(self.lazy)}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table of commands without importing any of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in self.lazy.items()])
+
+
+COMMANDS = {
+    "demo": ("paxos.cli.demo:demo", "Watch three replicas survive the death of their leader."),
+    "init": ("paxos.cli.init:init", "Found a cluster: configuration file and data directories."),
+    "serve": ("paxos.cli.serve:serve", "Run one replica until it is told to stop."),
+    "status": ("paxos.cli.status:status", "Show every replica: role, progress, digest, disk."),
+    "config": ("paxos.cli.config:config", "Read, change and watch the replicated configuration."),
+    "bench": ("paxos.cli.bench:bench", "Measure running replicas in a closed loop."),
+    "inspect": ("paxos.cli.inspect:inspect", "Read a stopped node's log and say if it is sound."),
+}
+
+CONFIG = "./cluster/cluster.toml"
+SERVE = f"paxos serve --config {CONFIG}"
+EXAMPLES = [
+    ("see it work: needs nothing, cleans up after itself", "paxos demo"),
+    ("found a cluster of three replicas on this machine", "paxos init ./cluster --replicas 3"),
+    ("run each replica, in a terminal of its own", f"{SERVE} --node 1"),
+    ("which cluster the commands below are about", f"export PAXOS_CONFIG={CONFIG}"),
+    ("is it well?", "paxos status"),
+    ("change something, everywhere", "paxos config put site-7/cam-3/fps 25"),
+    ("and read it back", "paxos config get site-7/cam-3/fps"),
+]
+
+EXIT_STATUSES = """\b
+Exit status, for every command:
+  0  done
+  1  refused, a condition was false, or the key is absent
+  2  wrong usage or bad input
+  3  the outcome is unknown: look before you repeat it
+  4  no replica could be reached
+  5  data is damaged
+"""
+
+
+@click.group(
+    cls=LazyGroup,
+    lazy=COMMANDS,
+    examples=EXAMPLES,
+    epilog=EXIT_STATUSES,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(package_name="multipaxos", prog_name="paxos")
+def main() -> None:
+    """A small quorum of replicas that agrees on one log, and what lives on it."""

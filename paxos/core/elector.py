@@ -1,0 +1,310 @@
+"""The elector: who is reached, who leads, and when this node should campaign or give way.
+
+It owns this node's numbered heartbeats and what their answers say. It decides nothing about safety:
+a wrong verdict costs time, never data. It guards invariant 13 (one leader within a bound once some
+node reaches quorums) and the leader's stability (a node that comes back from a partition does not
+depose a leader that works).
+
+Words (DESIGN, section 3): *reached* = answered my own heartbeat within an election timeout;
+*connected* = reached, and its promise not above the ballot in question. An answer that names no
+connected leader is a pre-vote.
+
+After OmniPaxos (Ng et al., EuroSys 2023), section 5: elect a quorum-connected node, whatever the
+others see.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Set
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from paxos.core.ballot import BALLOT_ZERO, Ballot
+from paxos.core.config import Configurations
+from paxos.core.effects import Send
+from paxos.core.ids import Instant, Slot, Voter
+from paxos.core.limits import Timing
+from paxos.core.messages import Heartbeat, HeartbeatAnswer
+
+if TYPE_CHECKING:
+    from random import Random
+
+STUCK_TIMEOUTS = 3
+"""A leader with work that makes no progress for this many election timeouts gives way."""
+
+
+class Verdict(Enum):
+    """What the elector advises."""
+
+    WAIT = "wait"
+    CAMPAIGN = "campaign"
+    GIVE_WAY = "give way"
+
+
+@dataclass(slots=True)
+class Heard:
+    """The latest answer of one voter to this node's heartbeats; ``sent_at`` is when that left."""
+
+    sent_at: float
+    answer: HeartbeatAnswer
+
+
+class Elector:
+    """One node's view of who could lead.
+
+    Args:
+        me: This node.
+        configurations: Who the voters are.
+        timing: Durations.
+        rng: Spreads timeouts, so that nodes do not campaign in step.
+        may_campaign: Whether this node can lead at all.
+        now: The node's clocks.
+    """
+
+    def __init__(
+        self,
+        me: Voter,
+        configurations: Configurations,
+        timing: Timing,
+        rng: Random,
+        may_campaign: bool,
+        now: Instant,
+    ) -> None:
+        self._me = me
+        self._configurations = configurations
+        self._timing = timing
+        self._rng = rng
+        self._may_campaign = may_campaign
+        self._number = 0  # of the last heartbeat sent
+        self._sent_at: dict[int, float] = {}  # when each recent heartbeat left
+        self._next_heartbeat_at = now.monotonic
+        self._heard: dict[Voter, Heard] = {}
+        self._highest_promised = BALLOT_ZERO
+        self._leader = BALLOT_ZERO  # of the connected leader heard last
+        self._leader_at = -math.inf
+        # When this node may campaign next; a leader pushes it ahead.
+        self._election_at = now.monotonic + self._random_timeout(0.0)
+        self._waiting = False  # it was due, and something was missing: look again at each answer
+        self._preempted = BALLOT_ZERO  # the ballot this node led with when it was refused
+        self._named = BALLOT_ZERO  # the connected leader that refusal named
+        self._reclaimed_at = -math.inf  # when it last ran phase 1 without pre-votes because of that
+        self._progress_at = now.monotonic  # a leader's last decision or read barrier
+        self._caught_up: tuple[Slot, float] = (0, now.monotonic)  # last catch-up progress, and when
+
+    # --- what this node says of itself and others ---
+
+    def leader(self, now: Instant) -> Ballot:
+        """The ballot of the connected leader that this node hears, or BALLOT_ZERO."""
+        if now.monotonic - self._leader_at < self._timing.election_timeout_s:
+            return self._leader
+        return BALLOT_ZERO
+
+    def reached(self, now: Instant) -> dict[Voter, HeartbeatAnswer]:
+        """The voters (never this node) that answered a heartbeat sent within a timeout."""
+        since = now.monotonic - self._timing.election_timeout_s
+        return {v: heard.answer for v, heard in self._heard.items() if heard.sent_at > since}
+
+    def connected(self, ballot: Ballot, promised: Ballot, now: Instant) -> set[Voter]:
+        """Who could accept at ``ballot``: reached, and promised nothing above it."""
+        voters = {v for v, answer in self.reached(now).items() if answer.promised <= ballot}
+        if promised <= ballot:
+            voters.add(self._me)
+        return voters
+
+    def able(self, decided_through: Slot, now: Instant) -> bool:
+        """Whether this node reaches what it needs to campaign."""
+        if not self._may_campaign:
+            return False
+        return self._has_quorums({self._me, *self.reached(now)}, decided_through)
+
+    @property
+    def highest_promised(self) -> Ballot:
+        """The highest promise this node has heard of: a campaign must go above it."""
+        return self._highest_promised
+
+    def saw_promise(self, ballot: Ballot) -> None:
+        """Note a promise, this node's own or another's."""
+        self._highest_promised = max(self._highest_promised, ballot)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a campaign is due and lacks something: judge again whenever anything is heard."""
+        return self._waiting
+
+    # --- heartbeats ---
+
+    def heartbeat(
+        self, ballot: Ballot, connected: bool, decided_through: Slot, now: Instant
+    ) -> list[Send]:
+        """Send the next numbered heartbeat to every other voter."""
+        self._number += 1
+        self._sent_at[self._number] = now.monotonic
+        self._next_heartbeat_at = now.monotonic + self._timing.heartbeat_interval_s
+        oldest = now.monotonic - self._timing.election_timeout_s
+        self._sent_at = {n: at for n, at in self._sent_at.items() if at > oldest}
+        message = Heartbeat(self._number, ballot, connected, decided_through)
+        nodes = self._configurations.voter_nodes(decided_through)
+        return [Send(node, message) for node in nodes if node != self._me.node]
+
+    @property
+    def number(self) -> int:
+        """The number of the last heartbeat sent."""
+        return self._number
+
+    def heartbeat_due(self, now: Instant) -> bool:
+        """Whether it is time for a heartbeat."""
+        return now.monotonic >= self._next_heartbeat_at
+
+    def handle_heartbeat(self, sender: Voter, heartbeat: Heartbeat, now: Instant) -> None:
+        """Note what a node claims about itself."""
+        if heartbeat.ballot == BALLOT_ZERO or heartbeat.ballot.node != sender.node:
+            if self._leader.node == sender.node:
+                self._lose_leader(now)
+        elif not heartbeat.connected:
+            if self._leader == heartbeat.ballot:
+                self._lose_leader(now)
+        elif heartbeat.ballot >= self.leader(now):
+            self._follow(heartbeat.ballot, now)
+
+    def handle_answer(self, sender: Voter, answer: HeartbeatAnswer) -> None:
+        """Note an answer to one of this node's own recent heartbeats."""
+        self.saw_promise(answer.promised)
+        sent_at = self._sent_at.get(answer.number)
+        known = self._heard.get(sender)
+        if sent_at is None or (known is not None and known.answer.number > answer.number):
+            return
+        self._heard[sender] = Heard(sent_at, answer)
+
+    def handle_connected(self, now: Instant) -> None:
+        """A connection is new: hear at once how its peer is."""
+        self._next_heartbeat_at = now.monotonic
+
+    def handle_disconnected(self, peer: Voter, now: Instant) -> None:
+        """A connection broke. If it was the leader's, ask the others whether they hear it."""
+        if peer.node == self._leader.node:
+            self._lose_leader(now)
+            self._next_heartbeat_at = now.monotonic
+
+    # --- turning points ---
+
+    def led(self, now: Instant) -> None:
+        """This node now leads."""
+        self._progress_at = now.monotonic
+        self._preempted = BALLOT_ZERO
+        self._leader = BALLOT_ZERO
+
+    def progressed(self, now: Instant) -> None:
+        """This node, leading, decided a slot, completed a barrier, or had nothing to do."""
+        self._progress_at = now.monotonic
+
+    def preempted(self, ballot: Ballot, leader: Ballot, now: Instant) -> None:
+        """This node led with ``ballot`` and was refused for a higher one.
+
+        ``leader`` is the connected leader that the refusal named, if any. This node waits
+        a random part of a timeout for a connected leader above it, and if it hears of none takes
+        the lead back: the higher ballot may belong to a node that can never lead.
+        """
+        self._preempted = ballot
+        self._named = leader
+        self._election_at = now.monotonic + self._random_timeout(0.0)
+        self._waiting = False
+
+    def gave_way(self, now: Instant) -> None:
+        """This node stopped leading by itself: let others try first."""
+        self._election_at = now.monotonic + self._random_timeout(1.0 + 2.0 * self._rng.random())
+        self._waiting = False
+
+    def campaigned(self, now: Instant) -> None:
+        """This node issued a ballot; the next one comes after a random timeout."""
+        if self._preempted != BALLOT_ZERO:
+            self._reclaimed_at = now.monotonic
+            self._preempted = BALLOT_ZERO
+        self._election_at = now.monotonic + self._random_timeout(1.0)
+        self._waiting = False
+
+    # --- verdicts ---
+
+    def next_deadline(self) -> float:
+        """When ``heartbeat_due`` or a verdict may change by itself, in monotonic seconds."""
+        if self._waiting or not self._may_campaign:
+            return self._next_heartbeat_at
+        return min(self._next_heartbeat_at, self._election_at)
+
+    def judge_leading(
+        self, ballot: Ballot, promised: Ballot, decided_through: Slot, has_work: bool, now: Instant
+    ) -> Verdict:
+        """Whether a leader should go on. Asked with every heartbeat."""
+        self._election_at = now.monotonic + self._random_timeout(1.0)
+        if not has_work:
+            self._progress_at = now.monotonic
+        connected = self.connected(ballot, promised, now)
+        live = self._configurations.live(decided_through)
+        if not all(c.quorums.is_phase2(connected) for c in live):
+            return Verdict.GIVE_WAY
+        if now.monotonic - self._progress_at > STUCK_TIMEOUTS * self._timing.election_timeout_s:
+            return Verdict.GIVE_WAY
+        return Verdict.WAIT
+
+    def judge_following(self, decided_through: Slot, now: Instant) -> Verdict:
+        """Whether a node that does not lead should campaign. Asked when due and at each answer."""
+        if not self._may_campaign or now.monotonic < self._election_at:
+            return Verdict.WAIT
+        if self.leader(now) != BALLOT_ZERO:
+            self._preempted = BALLOT_ZERO
+            self._election_at = self._leader_at + self._random_timeout(1.0)
+            self._election_at = max(self._election_at, now.monotonic)
+            self._waiting = self._election_at <= now.monotonic
+            return Verdict.WAIT
+        self._waiting = True
+        if not self._may_try(decided_through, now) or self._behind(decided_through, now):
+            return Verdict.WAIT
+        return Verdict.CAMPAIGN
+
+    def _may_try(self, decided_through: Slot, now: Instant) -> bool:
+        """Whether quorums are reached and, unless this node takes back a lead, pre-vote for it."""
+        reached = self.reached(now)
+        timeout = self._timing.election_timeout_s
+        if self._preempted != BALLOT_ZERO and now.monotonic - self._reclaimed_at > timeout:
+            named = max((a.leader for a in reached.values()), default=BALLOT_ZERO)
+            if max(named, self._named) <= self._preempted:
+                return self._has_quorums({self._me, *reached}, decided_through)
+        willing = {v for v, a in reached.items() if a.leader.node in (0, self._me.node)}
+        return self._has_quorums(willing | {self._me}, decided_through)
+
+    def _behind(self, decided_through: Slot, now: Instant) -> bool:
+        """Whether a reached voter knows more, and catching up still makes progress."""
+        slot, since = self._caught_up
+        if all(a.decided_through <= decided_through for a in self.reached(now).values()):
+            self._caught_up = (decided_through, now.monotonic)
+            return False
+        if decided_through > slot:
+            self._caught_up = (decided_through, now.monotonic)
+            return True
+        return now.monotonic - since < self._timing.election_timeout_s
+
+    def _has_quorums(self, voters: Set[Voter], decided_through: Slot) -> bool:
+        return all(
+            c.quorums.is_phase1(voters) and c.quorums.is_phase2(voters)
+            for c in self._configurations.live(decided_through)
+        )
+
+    def _follow(self, leader: Ballot, now: Instant) -> None:
+        self._leader = leader
+        self._leader_at = now.monotonic
+        self._preempted = BALLOT_ZERO
+        self._election_at = now.monotonic + self._random_timeout(1.0)
+        self._waiting = False
+
+    def _lose_leader(self, now: Instant) -> None:
+        """The leader is gone or says it cannot lead: no need to wait out a whole timeout."""
+        self._leader = BALLOT_ZERO
+        self._leader_at = -math.inf
+        spread = self._rng.random() * 2 * self._timing.heartbeat_interval_s
+        self._election_at = min(self._election_at, now.monotonic + spread)
+        self._waiting = False
+
+    def _random_timeout(self, least: float) -> float:
+        """``least`` election timeouts, and up to one more at random."""
+        return self._timing.election_timeout_s * (least + self._rng.random())

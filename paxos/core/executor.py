@@ -1,0 +1,204 @@
+"""The executor: runs decided values on the state machines, in slot order, each exactly once.
+
+It owns ``applied_through``, replicated time and the session table, and is the only place that
+decodes a command. It guards invariants 5 (no gap), 6 (equal state at equal slots) and 9 (exactly
+once). It never knows who leads, and it never lets a state machine's exception out: what fails,
+fails the same way on every replica.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from paxos.core.errors import ensure
+from paxos.core.ids import SessionId, Slot
+from paxos.core.messages import Malformed, OpenSession, Result, Status, Submit
+from paxos.core.sessions import SessionTable
+from paxos.core.state_machine import CommandFailed, Stamp, StateMachine, Watchable
+from paxos.core.value import Value
+
+Unpack = Callable[[bytes], Iterable[Submit | OpenSession | Malformed]]
+"""Decodes a batch into submissions. Injected, because the core knows no encoding."""
+
+
+@dataclass(slots=True)
+class Applied:
+    """What executing one value gave, for the clients: results by session, and sessions by nonce."""
+
+    results: dict[SessionId, list[Result]] = field(default_factory=dict)
+    opened: list[tuple[int, SessionId]] = field(default_factory=list)
+
+
+NOTHING_APPLIED = Applied()
+
+
+class Executor:
+    """The state machines of one node, and where in the log they are.
+
+    Args:
+        machines: State machines by the name that commands carry. Must be equal on every node.
+        unpack: Decodes a batch.
+        sessions_max: See ``Limits``.
+        session_requests_max: See ``Limits``.
+    """
+
+    def __init__(
+        self,
+        machines: Mapping[str, StateMachine],
+        unpack: Unpack,
+        sessions_max: int,
+        session_requests_max: int,
+    ) -> None:
+        self._machines = dict(sorted(machines.items()))
+        self._unpack = unpack
+        self._session_requests_max = session_requests_max
+        self._sessions = SessionTable(sessions_max)
+        self._applied_through: Slot = 0
+        self._time = 0  # the latest stamp applied, in microseconds; never goes back
+        self._digest = (-1, b"")  # the last digest and the slot it was taken at
+
+    @property
+    def applied_through(self) -> Slot:
+        """The state reflects exactly the slots up to and including this one."""
+        return self._applied_through
+
+    @property
+    def time(self) -> int:
+        """Replicated time in microseconds: the highest stamp applied so far."""
+        return self._time
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions the table holds."""
+        return len(self._sessions)
+
+    def apply(self, slot: Slot, value: Value) -> Applied:
+        """Run one decided value. Slots must come in order, each once."""
+        ensure(slot == self._applied_through + 1, f"slot {slot} after {self._applied_through}")
+        self._applied_through = slot
+        if value.stamp is None:
+            return NOTHING_APPLIED
+        self._time = max(self._time, value.stamp)
+        applied = Applied()
+        position = 0
+        for submission in self._unpack(value.commands):
+            if isinstance(submission, Submit):
+                position = self._apply_submit(submission, position, applied)
+            elif isinstance(submission, OpenSession):
+                applied.opened.append((submission.nonce, self._sessions.open()))
+            else:
+                failed = Result(submission.first, Status.REFUSED, slot, b"malformed submission")
+                applied.results.setdefault(submission.session, []).append(failed)
+        return applied
+
+    def query(self, machine: str, query: bytes) -> tuple[Status, bytes]:
+        """Ask a state machine. An exception of its code is a FAILED answer."""
+        if machine not in self._machines:
+            return Status.FAILED, self._unknown_machine(machine)
+        try:
+            return Status.DONE, only_bytes(self._machines[machine].query(query))
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the result, alike on every replica
+            return Status.FAILED, describe_failure(error)
+
+    def watch(self, machine: str, query: bytes) -> tuple[Status, bytes] | None:
+        """Ask a state machine whether there is something to tell; None means not yet."""
+        if machine not in self._machines:
+            return Status.FAILED, self._unknown_machine(machine)
+        watched = self._machines[machine]
+        if not isinstance(watched, Watchable):
+            return Status.FAILED, f"state machine {machine!r} cannot be watched".encode()
+        try:
+            answer = watched.watch(query)
+            return None if answer is None else (Status.DONE, only_bytes(answer))
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the result, alike on every replica
+            return Status.FAILED, describe_failure(error)
+
+    def digest(self) -> bytes:
+        """Return a digest of the whole replicated state at ``applied_through``.
+
+        Equal slots give equal digests on every replica. Reads the whole state: not for hot paths.
+        """
+        slot, digest = self._digest
+        if slot != self._applied_through:
+            digest = self._take_digest()
+            self._digest = (self._applied_through, digest)
+        return digest
+
+    def _take_digest(self) -> bytes:
+        total = hashlib.blake2b(digest_size=16)
+        total.update(f"{self._applied_through} {self._time}".encode())
+        for chunk in self._sessions.chunks():
+            total.update(chunk)
+        for name, machine in self._machines.items():
+            # Not the chunks' borders: how a state is cut is not part of the state.
+            part = hashlib.blake2b(digest_size=16)
+            for chunk in machine.snapshot():
+                part.update(chunk)
+            total.update(name.encode() + b"\0" + part.digest())
+        return total.digest()
+
+    def _apply_submit(self, submit: Submit, position: int, applied: Applied) -> int:
+        out = applied.results.setdefault(submit.session, [])
+        slot = self._applied_through
+        session = self._sessions.use(submit.session)
+        if session is None:
+            numbers = range(submit.first, submit.first + len(submit.commands))
+            out.extend(Result(n, Status.EXPIRED, slot, b"session expired") for n in numbers)
+            return position
+        session.acknowledge(submit.acked_through)
+        acked_through, results = session.acked_through, session.results
+        highest = acked_through + self._session_requests_max
+        request = submit.first - 1
+        for command in submit.commands:
+            request += 1
+            if request <= acked_through:
+                continue
+            result = results.get(request)
+            if result is None:
+                if request > highest:
+                    out.append(Result(request, Status.REFUSED, slot, b"too many requests open"))
+                    continue
+                status, data = self._run(submit.machine, command, Stamp(slot, position, self._time))
+                result = results[request] = Result(request, status, slot, data)
+                position += 1
+            out.append(result)
+        return position
+
+    def _run(self, machine: str, command: bytes, at: Stamp) -> tuple[Status, bytes]:
+        target = self._machines.get(machine)
+        if target is None:
+            return Status.FAILED, self._unknown_machine(machine)
+        try:
+            return Status.DONE, only_bytes(target.apply(command, at))
+        except MemoryError:
+            # Not the command's doing and not alike on every replica: this node must stop.
+            raise
+        except Exception as error:  # noqa: BLE001 - the result, alike on every replica
+            return Status.FAILED, describe_failure(error)
+
+    def _unknown_machine(self, machine: str) -> bytes:
+        known = ", ".join(self._machines) or "none"
+        return f"no state machine is named {machine!r}; this cluster has: {known}".encode()
+
+
+def only_bytes(result: object) -> bytes:
+    """Return a state machine's result, or raise if it is not what the port asks for."""
+    if not isinstance(result, bytes):
+        raise CommandFailed(f"the state machine returned {type(result).__qualname__}, not bytes")
+    return result
+
+
+def describe_failure(error: Exception) -> bytes:
+    """Return the text that every replica gives for an exception of a state machine.
+
+    Only CommandFailed promises a deterministic text; of others only the class is told.
+    """
+    if isinstance(error, CommandFailed):
+        return str(error).encode(errors="backslashreplace")
+    return type(error).__qualname__.encode()

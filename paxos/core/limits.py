@@ -1,0 +1,61 @@
+"""Every bound and every duration of the core, with its default and its reason.
+
+Over a bound the caller gets a clear refusal, never a growing queue.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds. Sizes are in bytes.
+
+    Attributes:
+        command_bytes_max: One command. Larger ones are refused at the gate.
+        submission_bytes_max: One client frame of commands. Leaves room for what an Accept adds.
+        batch_bytes_max: One batch closes when the next submission would exceed it.
+        pending_bytes_max: Submissions a leader holds that are not yet in a slot; then Overloaded.
+        promise_bytes_max: Values in one part of a Promise, and in one Decided.
+        sessions_max: Sessions in the replicated table; the least recently used one goes first.
+            Replicated: equal on every node of a cluster.
+        session_requests_max: Requests of one session above what its client has acknowledged.
+            Replicated: equal on every node of a cluster.
+        reads_max: Reads that wait for a barrier or a slot, per client connection.
+        watches_max: Watches that wait, per client connection.
+        routes_max: Sessions whose results one client connection waits for.
+    """
+
+    command_bytes_max: int = 2 * 1024 * 1024
+    submission_bytes_max: int = 4 * 1024 * 1024
+    batch_bytes_max: int = 1024 * 1024
+    pending_bytes_max: int = 64 * 1024 * 1024
+    promise_bytes_max: int = 1024 * 1024
+    sessions_max: int = 10_000
+    session_requests_max: int = 10_000
+    reads_max: int = 10_000
+    watches_max: int = 1_000
+    routes_max: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Durations in seconds.
+
+    Attributes:
+        heartbeat_interval_s: Between two heartbeats of a node.
+        election_timeout_s: Without a connected leader for this long (and up to as long again, at
+            random) a node may campaign. Well above the slowest sync and round trip.
+        resend_interval_s: An unanswered Prepare, Accept or CatchUp is sent again after this long.
+        notice_interval_s: A decided slot is told to followers this late when nothing else leaves.
+    """
+
+    heartbeat_interval_s: float = 0.1
+    election_timeout_s: float = 0.5
+    resend_interval_s: float = 0.2
+    notice_interval_s: float = 0.02
+
+
+DEFAULT_LIMITS = Limits()
+DEFAULT_TIMING = Timing()

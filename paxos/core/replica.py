@@ -1,0 +1,623 @@
+"""The replica: one node's roles, composed. ``handle(event, now)`` in, effects out.
+
+It routes messages to roles and carries the few facts that cross between them (a ballot seen, a slot
+and value decided, a slot applied). It owns the clients' reads, watches and routes. No role knows
+another; everything that two of them must agree on passes through here. It never raises on anything
+a peer or client can send: nonsense is dropped and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from paxos.core.acceptor import Acceptor
+from paxos.core.ballot import BALLOT_ZERO, Ballot
+from paxos.core.barrier import ReadBarrier
+from paxos.core.clients import Clients
+from paxos.core.config import Configurations
+from paxos.core.effects import Effect, Persist, Reply, Send
+from paxos.core.elector import Elector, Verdict
+from paxos.core.events import (
+    ClientGone,
+    DeadlinePassed,
+    DiskFull,
+    Event,
+    PeerConnected,
+    PeerDisconnected,
+    ReadsRequested,
+    Received,
+    Submitted,
+    WatchCancelled,
+    WatchRequested,
+)
+from paxos.core.executor import Executor, Unpack
+from paxos.core.ids import ClientId, Instant, NodeId, SessionId, Slot, Voter
+from paxos.core.learner import Learner
+from paxos.core.limits import DEFAULT_LIMITS, DEFAULT_TIMING, Limits, Timing
+from paxos.core.messages import (
+    Accept,
+    Accepted,
+    CatchUp,
+    Decided,
+    Heartbeat,
+    HeartbeatAnswer,
+    Level,
+    Nack,
+    Overloaded,
+    Prepare,
+    Promise,
+    Read,
+    ReadAnswer,
+    Redirect,
+    Result,
+    Results,
+    SessionOpened,
+    Status,
+    Watch,
+)
+from paxos.core.proposer import Phase, Proposer
+from paxos.core.records import DecidedRecord, Record, Recovered
+from paxos.core.state_machine import StateMachine
+from paxos.core.value import Value
+
+if TYPE_CHECKING:
+    from random import Random
+
+
+class Role(Enum):
+    """What a node takes part in. Every node learns."""
+
+    PROPOSER = "proposer"
+    ACCEPTOR = "acceptor"
+    EXECUTOR = "executor"
+
+
+ALL_ROLES = frozenset(Role)
+
+CATCH_UP_PATIENCE = 3
+"""A catch-up request is repeated after this many further signs of life of the peer asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaStatus:
+    """What a replica says about itself: a value, never a live object.
+
+    ``role`` is "leader", "campaigner" or "follower". ``leader`` is a hint, 0 for none. ``dropped``
+    counts by reason what was ignored.
+    """
+
+    node: NodeId
+    role: str
+    ballot: Ballot
+    leader: NodeId
+    promised: Ballot
+    decided_through: Slot
+    applied_through: Slot
+    disk_full: bool
+    sessions: int
+    pending_bytes: int
+    dropped: Mapping[str, int]
+
+
+class Replica:
+    """One node: its roles, and what passes between them.
+
+    Args:
+        me: This node and its incarnation.
+        configurations: Who votes, and alpha.
+        recovered: What replaying this node's records gave; taken over.
+        machines: State machines by name; must be equal on every node. Empty for a node that does
+            not execute.
+        rng: Spreads election timeouts. The only source of chance.
+        unpack: Decodes a batch into submissions.
+        now: The node's clocks at start.
+        limits: Bounds.
+        timing: Durations.
+        roles: What this node takes part in.
+    """
+
+    def __init__(
+        self,
+        me: Voter,
+        configurations: Configurations,
+        recovered: Recovered,
+        machines: Mapping[str, StateMachine],
+        rng: Random,
+        unpack: Unpack,
+        now: Instant,
+        *,
+        limits: Limits = DEFAULT_LIMITS,
+        timing: Timing = DEFAULT_TIMING,
+        roles: frozenset[Role] = ALL_ROLES,
+    ) -> None:
+        self._me = me
+        self._configurations = configurations
+        self._limits = limits
+        self._roles = roles
+        self.acceptor = Acceptor(recovered, limits.promise_bytes_max)
+        self.learner = Learner(configurations)
+        self.proposer = Proposer(me, configurations, recovered.issued, limits, timing)
+        self.elector = Elector(me, configurations, timing, rng, Role.PROPOSER in roles, now)
+        self.executor = Executor(machines, unpack, limits.sessions_max, limits.session_requests_max)
+        self.barrier = ReadBarrier()
+        self._clients = Clients(limits)
+        self._results: dict[SessionId, list[Result]] = {}  # of this event, for clients here
+        self._opened: list[tuple[ClientId, SessionOpened]] = []
+        self._disk_full = False
+        self._asked: Voter | None = None  # whom this node has asked to help it catch up
+        self._patience = 0  # how many signs of life until it asks again
+        self._dropped: dict[str, int] = {}
+        self._on_event: dict[type, Callable[[Any, Instant, list[Effect]], None]] = {
+            Received: self._on_received,
+            Submitted: self._on_submitted,
+            ReadsRequested: self._on_reads,
+            WatchRequested: self._on_watch,
+            WatchCancelled: self._on_watch_cancelled,
+            ClientGone: self._on_client_gone,
+            PeerConnected: self._on_peer_connected,
+            PeerDisconnected: self._on_peer_disconnected,
+            DeadlinePassed: self._on_deadline,
+            DiskFull: self._on_disk_full,
+        }
+        self._on_message: dict[type, Callable[[Voter, Any, Instant, list[Effect]], None]] = {
+            Prepare: self._on_prepare,
+            Promise: self._on_promise,
+            Accept: self._on_accept,
+            Accepted: self._on_accepted,
+            Nack: self._on_nack,
+            Heartbeat: self._on_heartbeat,
+            HeartbeatAnswer: self._on_heartbeat_answer,
+            CatchUp: self._on_catch_up,
+            Decided: self._on_decided,
+        }
+        for slot, held in sorted(recovered.held.items()):
+            if held.decided:
+                self._run(self.learner.decide(slot, held.value))
+
+    # --- the three verbs ---
+
+    def handle(self, event: Event, now: Instant) -> list[Effect]:
+        """Take one event; return what is to be done about it, in order.
+
+        Args:
+            event: What happened.
+            now: The node's clocks, read after the event's frames were.
+
+        Raises:
+            InvariantBroken: This node broke its own rules and must stop.
+        """
+        out: list[Effect] = []
+        before = self.learner.decided_through
+        self._on_event[type(event)](event, now, out)
+        self._propose(now, out)
+        if self.barrier.wants_round:
+            self._begin_round(now, out)
+        if self.elector.waiting:
+            self._consider_campaign(now, out)
+        if self.learner.decided_through > before:
+            self._after_deciding(now, out)
+        return out
+
+    def next_deadline(self) -> float:
+        """When to send DeadlinePassed, in monotonic seconds, if nothing else happens before."""
+        return min(self.elector.next_deadline(), self.proposer.next_deadline())
+
+    def status(self, now: Instant) -> ReplicaStatus:
+        """Return what this replica says about itself."""
+        roles = {Phase.LEADING: "leader", Phase.PREPARING: "campaigner", Phase.IDLE: "follower"}
+        leading = self.proposer.leading
+        return ReplicaStatus(
+            node=self._me.node,
+            role=roles[self.proposer.phase],
+            ballot=self.proposer.ballot if leading else self.elector.leader(now),
+            leader=self._leader(now).node,
+            promised=self.acceptor.promised,
+            decided_through=self.learner.decided_through,
+            applied_through=self.executor.applied_through,
+            disk_full=self._disk_full,
+            sessions=self.executor.sessions,
+            pending_bytes=self.proposer.pending_bytes,
+            dropped=dict(self._dropped),
+        )
+
+    def digest(self) -> bytes:
+        """Return a digest of the replicated state at ``applied_through``. Reads all of it."""
+        return self.executor.digest()
+
+    # --- messages from replicas ---
+
+    def _on_received(self, event: Received, now: Instant, out: list[Effect]) -> None:
+        self._receive(event.sender, event.message, now, out)
+
+    def _receive(self, sender: Voter, message: Any, now: Instant, out: list[Effect]) -> None:
+        handler = self._on_message.get(type(message))
+        if handler is None:
+            self._drop("not a message between replicas")
+        else:
+            handler(sender, message, now, out)
+
+    def _on_prepare(self, sender: Voter, m: Prepare, now: Instant, out: list[Effect]) -> None:
+        if not self._votes_for(sender, m.ballot):
+            return
+        through = self.learner.decided_through
+        effects = self.acceptor.handle_prepare(m, through, self._leader(now), now.wall)
+        self._emit(effects, now, out)
+        self._check_outbid(self.acceptor.promised, BALLOT_ZERO, now, out)
+
+    def _on_promise(self, sender: Voter, m: Promise, now: Instant, out: list[Effect]) -> None:
+        decided = self.proposer.handle_promise(sender, m, self.learner.decided_through, now)
+        self._learn([(report.slot, report.value) for report in decided], now, out)
+        if self.proposer.start_leading(self.learner.decided_through):
+            self.learner.count_at(self.proposer.ballot)
+            self.elector.led(now)
+            self._send_heartbeats(now, out)
+        self._heard_decided(sender, m.decided_through, out)
+
+    def _on_accept(self, sender: Voter, m: Accept, now: Instant, out: list[Effect]) -> None:
+        if not self._votes_for(sender, m.ballot):
+            return
+        effects = self.acceptor.handle_accept(m, self.learner.decided_through, self._leader(now))
+        if effects is None:
+            self._drop("contradicts what is known")
+            return
+        self._emit(effects, now, out)
+        self._check_outbid(self.acceptor.promised, BALLOT_ZERO, now, out)
+        self._watermark(m.ballot, m.decided_through, now, out)
+        if m.decided_through > self.learner.decided_through and self._asked is None:
+            self._ask(sender, out)
+
+    def _on_accepted(self, sender: Voter, m: Accepted, now: Instant, out: list[Effect]) -> None:
+        if sender == self._me:
+            self.proposer.written(m.slot)
+        value = self.learner.handle_accepted(sender, m)
+        if value is not None:
+            self._learn([(m.slot, value)], now, out, m.ballot)
+
+    def _on_nack(self, sender: Voter, m: Nack, now: Instant, out: list[Effect]) -> None:
+        self.elector.saw_promise(m.promised)
+        if m.ballot == self.proposer.ballot:
+            self._check_outbid(m.promised, m.leader, now, out)
+        self._heard_decided(sender, m.decided_through, out)
+
+    def _on_heartbeat(self, sender: Voter, m: Heartbeat, now: Instant, out: list[Effect]) -> None:
+        self.elector.handle_heartbeat(sender, m, now)
+        if m.connected:
+            self._check_outbid(m.ballot, m.ballot, now, out)
+        self._watermark(m.ballot, m.decided_through, now, out)
+        through = self.learner.decided_through
+        answer = HeartbeatAnswer(
+            m.number,
+            self.acceptor.promised,
+            self._leader(now),
+            not self._disk_full and self.elector.able(through, now),
+            through,
+            now.wall,
+        )
+        out.append(Send(sender.node, answer))
+        self._heard_decided(sender, m.decided_through, out)
+
+    def _on_heartbeat_answer(
+        self, sender: Voter, m: HeartbeatAnswer, now: Instant, out: list[Effect]
+    ) -> None:
+        self.elector.handle_answer(sender, m)
+        self.proposer.read_clock(sender, m, now)
+        self._check_outbid(m.promised, m.leader, now, out)
+        if self.proposer.leading:
+            self._confirm(sender, m.number, now, out)
+        self._heard_decided(sender, m.decided_through, out)
+
+    def _on_catch_up(self, sender: Voter, m: CatchUp, now: Instant, out: list[Effect]) -> None:
+        through = self.learner.decided_through
+        values = self.acceptor.decided_run(m.after, through)
+        if values:
+            out.append(Send(sender.node, Decided(m.after + 1, values, through)))
+
+    def _on_decided(self, sender: Voter, m: Decided, now: Instant, out: list[Effect]) -> None:
+        if self._disk_full:
+            self._drop("disk full")
+            return
+        self._learn(list(enumerate(m.values, m.first)), now, out)
+        self._asked = None
+        self._heard_decided(sender, m.decided_through, out)
+
+    # --- deciding ---
+
+    def _watermark(self, ballot: Ballot, through: Slot, now: Instant, out: list[Effect]) -> None:
+        marked = self.acceptor.under_watermark(ballot, through)
+        if marked:
+            self._learn(marked, now, out, ballot)
+
+    def _learn(
+        self,
+        decided: list[tuple[Slot, Value]],
+        now: Instant,
+        out: list[Effect],
+        accepted_at: Ballot | None = None,
+    ) -> None:
+        """Take decided values, from wherever they came.
+
+        ``accepted_at`` is the ballot whose watermark will cover them in this node's log. What no
+        watermark covers (learned otherwise, or above a hole) gets a record of its own.
+        """
+        records: list[Record] = []
+        for slot, value in decided:
+            if self.learner.is_decided(slot):
+                continue
+            covered = self.acceptor.mark_decided(slot, value, accepted_at)
+            if not self.proposer.handle_decided(slot, value):
+                self._stop_proposing(now, out)
+                self.elector.preempted(self.proposer.ballot, BALLOT_ZERO, now)
+            self._run(self.learner.decide(slot, value))
+            if not covered or slot > self.learner.decided_through:
+                records.append(DecidedRecord(slot, value))
+        if accepted_at is not None:
+            self.acceptor.note_watermark(accepted_at, self.learner.decided_through)
+        if records:
+            out.append(Persist(tuple(records), ()))
+
+    def _run(self, decided: list[tuple[Slot, Value]]) -> None:
+        """Execute what is decided without a gap, and keep what clients here wait for."""
+        if Role.EXECUTOR not in self._roles:
+            return
+        for slot, value in decided:
+            applied = self.executor.apply(slot, value)
+            for session, results in applied.results.items():
+                if self._clients.owner(session) is not None:
+                    self._results.setdefault(session, []).extend(results)
+            for nonce, session in applied.opened:
+                client = self._clients.owner(nonce)
+                if client is not None:
+                    self._opened.append((client, SessionOpened(nonce, session)))
+
+    def _after_deciding(self, now: Instant, out: list[Effect]) -> None:
+        """The log grew: answer whoever waited for that."""
+        if self.proposer.leading:
+            self.elector.progressed(now)
+            self.proposer.owe_notice(self.learner.decided_through, now)
+        out.extend(Reply(client, opened) for client, opened in self._opened)
+        self._opened = []
+        for session, results in self._results.items():
+            client = self._clients.owner(session)
+            if client is not None:
+                out.append(Reply(client, Results(session, tuple(results))))
+        self._results = {}
+        for client, read in self._clients.reads_at(self.executor.applied_through):
+            self._answer(client, read, out)
+        for client, watch in self._clients.watches():
+            self._try_watch(client, watch, out)
+
+    def _heard_decided(self, sender: Voter, through: Slot, out: list[Effect]) -> None:
+        """A peer knows of decisions through ``through``; ask it for those this node lacks."""
+        if through <= self.learner.decided_through or sender == self._me:
+            return
+        self._patience -= 1
+        if self._asked is None or self._patience <= 0:
+            self._ask(sender, out)
+
+    def _ask(self, peer: Voter, out: list[Effect]) -> None:
+        self._asked = peer
+        self._patience = CATCH_UP_PATIENCE
+        out.append(Send(peer.node, CatchUp(self.learner.decided_through)))
+
+    # --- proposing and leading ---
+
+    def _propose(self, now: Instant, out: list[Effect]) -> None:
+        if not self.proposer.leading:
+            return
+        accepts = self.proposer.propose(self.learner.decided_through, self.executor.time, now)
+        for accept in accepts:
+            self.learner.open(accept.slot, accept.value)
+            voters = self._configurations.at(accept.slot).voters
+            out.extend(Send(voter.node, accept) for voter in voters if voter != self._me)
+        # This node's own vote is one more Accepted: it accepts once the others' have left.
+        for accept in accepts:
+            self._emit([Send(self._me.node, accept)], now, out)
+
+    def _check_outbid(
+        self, ballot: Ballot, leader: Ballot, now: Instant, out: list[Effect]
+    ) -> None:
+        """Stop sending at the present ballot if ``ballot`` is above it."""
+        if not self.proposer.is_outbid_by(ballot):
+            return
+        led, lost = self.proposer.leading, self.proposer.ballot
+        self._stop_proposing(now, out)
+        if led:
+            self.elector.preempted(lost, leader, now)
+
+    def _stop_proposing(self, now: Instant, out: list[Effect]) -> None:
+        """Send nothing more at the present ballot, and send the clients elsewhere."""
+        self.proposer.stop()
+        self.learner.count_at(BALLOT_ZERO)
+        waiting = self._clients.routed()
+        for client, _ in self.barrier.abandon():
+            self._clients.release_read(client)
+            waiting.append(client)
+        hint = Redirect(self._leader(now).node)
+        out.extend(Reply(client, hint) for client in dict.fromkeys(waiting))
+
+    def _consider_campaign(self, now: Instant, out: list[Effect]) -> None:
+        if self.proposer.leading or self._disk_full:
+            return
+        through = self.learner.decided_through
+        if self.elector.judge_following(through, now) is not Verdict.CAMPAIGN:
+            return
+        self.elector.saw_promise(self.acceptor.promised)
+        self.elector.campaigned(now)
+        self.learner.count_at(BALLOT_ZERO)
+        above = self.elector.highest_promised
+        self._emit(self.proposer.campaign(above, through, now), now, out)
+
+    def _send_heartbeats(self, now: Instant, out: list[Effect]) -> None:
+        through = self.learner.decided_through
+        leading = self.proposer.leading
+        ballot = self.proposer.ballot if leading else BALLOT_ZERO
+        out.extend(self.elector.heartbeat(ballot, leading, through, now))
+        self.proposer.told(through)
+
+    def _begin_round(self, now: Instant, out: list[Effect]) -> None:
+        self._send_heartbeats(now, out)
+        required = max(self.proposer.required, self.learner.decided_through)
+        self.barrier.begin(self.elector.number, required)
+        self._confirm(self._me, self.elector.number, now, out)
+
+    def _confirm(self, voter: Voter, number: int, now: Instant, out: list[Effect]) -> None:
+        live = self._configurations.live(self.learner.decided_through)
+        required, readers = self.barrier.confirm(voter, number, live)
+        if not readers:
+            return
+        self.elector.progressed(now)
+        for client, read in readers:
+            self._clients.await_slot(required, client, read)
+        for client, read in self._clients.reads_at(self.executor.applied_through):
+            self._answer(client, read, out)
+        if self.barrier.wants_round:
+            self._begin_round(now, out)
+
+    # --- clients ---
+
+    def _on_submitted(self, event: Submitted, now: Instant, out: list[Effect]) -> None:
+        if not self.proposer.leading:
+            hint = Redirect(self._leader(now).node)
+            clients = dict.fromkeys(submission.client for submission in event.submissions)
+            out.extend(Reply(client, hint) for client in clients)
+            return
+        for submission in event.submissions:
+            client, session, first = submission.client, submission.session, submission.first
+            if len(submission.payload) > self._limits.submission_bytes_max:
+                bound = self._limits.submission_bytes_max
+                text = f"a submission may have {bound} bytes, not {len(submission.payload)}"
+                out.append(Reply(client, Overloaded(session, first, 0, text)))
+            elif self.proposer.submit(submission.payload):
+                self._clients.route(client, session)
+            else:
+                text = "the leader holds too much that waits for a slot"
+                out.append(Reply(client, Overloaded(session, first, 100, text)))
+
+    def _on_reads(self, event: ReadsRequested, now: Instant, out: list[Effect]) -> None:
+        redirected: list[ClientId] = []
+        for client, read in event.reads:
+            linearizable = read.level is Level.LINEARIZABLE
+            if Role.EXECUTOR not in self._roles:
+                self._refuse(client, read.number, b"this node runs no state machine", out)
+            elif linearizable and not self.proposer.leading:
+                redirected.append(client)
+            elif not self._clients.admit_read(client):
+                self._refuse(client, read.number, b"too many reads of this client wait", out)
+            elif linearizable:
+                self.barrier.add((client, read))
+            else:
+                at_least = read.at_least if read.level is Level.SESSION else 0
+                self._clients.await_slot(at_least, client, read)
+        for client, read in self._clients.reads_at(self.executor.applied_through):
+            self._answer(client, read, out)
+        hint = Redirect(self._leader(now).node)
+        out.extend(Reply(client, hint) for client in dict.fromkeys(redirected))
+
+    def _on_watch(self, event: WatchRequested, now: Instant, out: list[Effect]) -> None:
+        client, watch = event.client, event.watch
+        if Role.EXECUTOR not in self._roles:
+            self._refuse(client, watch.number, b"this node runs no state machine", out)
+        elif self._clients.add_watch(client, watch):
+            self._try_watch(client, watch, out)
+        else:
+            self._refuse(client, watch.number, b"too many watches of this client wait", out)
+
+    def _on_watch_cancelled(self, event: WatchCancelled, now: Instant, out: list[Effect]) -> None:
+        self._clients.drop_watch(event.client, event.number)
+
+    def _on_client_gone(self, event: ClientGone, now: Instant, out: list[Effect]) -> None:
+        self._clients.gone(event.client)
+        self.barrier.forget(event.client)
+
+    def _answer(self, client: ClientId, read: Read, out: list[Effect]) -> None:
+        status, data = self.executor.query(read.machine, read.query)
+        slot = self.executor.applied_through
+        out.append(Reply(client, ReadAnswer(read.number, status, slot, data)))
+
+    def _try_watch(self, client: ClientId, watch: Watch, out: list[Effect]) -> None:
+        slot = self.executor.applied_through
+        if slot < watch.at_least:
+            return
+        answer = self.executor.watch(watch.machine, watch.query)
+        if answer is not None:
+            self._clients.drop_watch(client, watch.number)
+            out.append(Reply(client, ReadAnswer(watch.number, answer[0], slot, answer[1])))
+
+    def _refuse(self, client: ClientId, number: int, why: bytes, out: list[Effect]) -> None:
+        slot = self.executor.applied_through
+        out.append(Reply(client, ReadAnswer(number, Status.REFUSED, slot, why)))
+
+    # --- connections, time, disk ---
+
+    def _on_peer_connected(self, event: PeerConnected, now: Instant, out: list[Effect]) -> None:
+        self.elector.handle_connected(now)
+        through = self.learner.decided_through
+        out.extend(self.proposer.resend_to(event.peer, self.learner.votes, through))
+
+    def _on_peer_disconnected(
+        self, event: PeerDisconnected, now: Instant, out: list[Effect]
+    ) -> None:
+        self.elector.handle_disconnected(event.peer, now)
+        if self._asked == event.peer:
+            self._asked = None
+
+    def _on_deadline(self, event: DeadlinePassed, now: Instant, out: list[Effect]) -> None:
+        through = self.learner.decided_through
+        if self.elector.heartbeat_due(now):
+            if self.proposer.leading:
+                self._consider_giving_way(now, out)
+            self._send_heartbeats(now, out)
+        elif self.proposer.notice_due(now):
+            self._send_heartbeats(now, out)
+        out.extend(self.proposer.resend(self.learner.votes, through, now))
+        self._consider_campaign(now, out)
+
+    def _consider_giving_way(self, now: Instant, out: list[Effect]) -> None:
+        verdict = self.elector.judge_leading(
+            self.proposer.ballot,
+            self.acceptor.promised,
+            self.learner.decided_through,
+            self.proposer.has_work or len(self.barrier) > 0,
+            now,
+        )
+        if verdict is Verdict.GIVE_WAY:
+            self._stop_proposing(now, out)
+            self.elector.gave_way(now)
+
+    def _on_disk_full(self, event: DiskFull, now: Instant, out: list[Effect]) -> None:
+        self._disk_full = event.full
+        if event.full and self.proposer.phase is not Phase.IDLE:
+            self._stop_proposing(now, out)
+            self.elector.gave_way(now)
+
+    # --- what several of them need ---
+
+    def _leader(self, now: Instant) -> Ballot:
+        """The ballot of the leader this node would name: itself, or one it hears."""
+        return self.proposer.ballot if self.proposer.leading else self.elector.leader(now)
+
+    def _votes_for(self, sender: Voter, ballot: Ballot) -> bool:
+        """Whether this node may vote now on a request at ``ballot`` that ``sender`` made."""
+        if Role.ACCEPTOR not in self._roles:
+            self._drop("not an acceptor")
+        elif ballot.node != sender.node:
+            self._drop("a ballot of another node")
+        elif self._disk_full:
+            self._drop("disk full")
+        else:
+            return True
+        return False
+
+    def _emit(self, effects: list[Effect], now: Instant, out: list[Effect]) -> None:
+        """Pass effects on; what this node sends itself without a write it takes at once."""
+        for effect in effects:
+            if isinstance(effect, Send) and effect.to == self._me.node:
+                self._receive(self._me, effect.message, now, out)
+            else:
+                out.append(effect)
+
+    def _drop(self, reason: str) -> None:
+        self._dropped[reason] = self._dropped.get(reason, 0) + 1

@@ -1,0 +1,585 @@
+"""The async client: one task that carries a pure client's words to one replica at a time.
+
+Owns the connection, the handshake and the table of who waits for what. Retries, sessions and where
+to go next are decided by the pure client. It guards one promise to its caller: every request ends,
+once, as done, failed, refused or unknown, and a request that may have been applied is never called
+failed. There is no task per request, and one send per connection and pass.
+"""
+
+# ruff: noqa: ASYNC109 - a timeout here ends a request with an outcome; a cancel scope could not
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, assert_never
+
+import trio
+
+from paxos import codec
+from paxos.core import client as pure
+from paxos.core.client import (
+    Answered,
+    ClientEffect,
+    ClientEvent,
+    Connect,
+    Connected,
+    DeadlinePassed,
+    Disconnected,
+    Done,
+    Ended,
+    Failed,
+    Outcome,
+    Refused,
+    Transmit,
+    Unknown,
+)
+from paxos.core.errors import PaxosError
+from paxos.core.ids import NodeId, Slot
+from paxos.core.messages import Level, Redirect, StatusAnswer, StatusRequest
+from paxos.core.state_machine import CommandFailed
+from paxos.doorbell import Doorbell
+from paxos.runtime import handshake
+from paxos.runtime.errors import plain_errors
+from paxos.runtime.handshake import Hello, Kind
+from paxos.transport import Channel, ChannelClosed, Transport, TransportError
+
+if TYPE_CHECKING:
+    import random
+
+LevelName = Literal["local", "session", "linearizable"]
+"""How fresh a read must be; see ``paxos.core.messages.Level``."""
+
+Callback = Callable[[int, Outcome], None]
+"""Called in the client's task with a command's position and how it ended. Must not block."""
+
+
+class RequestFailed(CommandFailed):
+    """The command was applied, at ``slot``, and the state machine refused it; a final answer.
+
+    Attributes:
+        reason: What the state machine said.
+        slot: Where it happened; for a read, what the read reflects.
+    """
+
+    def __init__(self, reason: str, slot: Slot) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.slot = slot
+
+
+class RequestRefused(PaxosError):
+    """The request had no effect and will have none; ``reason`` says why. It may be made again."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class NoReplicaReachable(RequestRefused):
+    """Refused because no replica could be reached until the deadline."""
+
+
+class OutcomeUnknown(PaxosError):
+    """The command may have been applied, or may be later, or never: **this is not a failure**.
+
+    Do not simply repeat the command: it could then be applied twice. Read what it would have
+    changed, or make commands that are safe to repeat. ``reason`` says what was lost.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Answer(NamedTuple):
+    """What a read or watch gave, and the slot it reflects."""
+
+    slot: Slot
+    data: bytes
+
+
+@asynccontextmanager
+async def running(
+    endpoints: Sequence[str],
+    transport_for: Callable[[str], Transport],
+    rng: random.Random,
+    *,
+    cluster: str = "",
+    timeout_s: float,
+) -> AsyncIterator[Client]:
+    """Run a client inside the context.
+
+    Args:
+        endpoints: URLs of replicas; the first is tried first.
+        transport_for: Finds the transport for a URL.
+        rng: For the session's nonce and jitter.
+        cluster: The cluster's id; empty to take any cluster that answers.
+        timeout_s: How long a request may take unless it says otherwise.
+    """
+    with plain_errors(), Doorbell() as doorbell:
+        client = Client(
+            endpoints, transport_for, rng, doorbell, cluster=cluster, timeout_s=timeout_s
+        )
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(client.run, nursery)
+                yield client
+                nursery.cancel_scope.cancel()
+        finally:
+            client.close()
+
+
+class Client:
+    """Submits commands, reads and watches. Made by ``running``; used by any number of tasks."""
+
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        transport_for: Callable[[str], Transport],
+        rng: random.Random,
+        doorbell: Doorbell,
+        *,
+        cluster: str,
+        timeout_s: float,
+    ) -> None:
+        self.endpoints = tuple(endpoints)
+        """The URLs this client was given."""
+        self._core = pure.Client(self.endpoints, rng)
+        self._transport_for = transport_for
+        self._doorbell = doorbell
+        self._cluster = cluster
+        self._timeout_s = timeout_s
+        # By token: whom to tell, and the position of the token among those submitted with it.
+        self._waiting: dict[int, tuple[Callback, int]] = {}
+        self._flush_wanted = False
+        self._closed = False
+        self._connection: _Connection | None = None
+        self._troubles: dict[str, str] = {}  # by endpoint: why the last attempt failed
+        self._nursery: trio.Nursery | None = None
+
+    @property
+    def seen_through(self) -> Slot:
+        """The highest slot that any answer so far reflected."""
+        return self._core.seen_through
+
+    # --- commands ------------------------------------------------------------
+
+    async def submit(self, machine: str, command: bytes, *, timeout: float | None = None) -> Done:
+        """Have one command applied, exactly once.
+
+        Args:
+            machine: Name of the state machine.
+            command: What its ``apply`` gets.
+            timeout: Seconds until the client gives up; the client's own if None.
+
+        Returns:
+            The slot it was applied at and what ``apply`` returned.
+
+        Raises:
+            CommandFailed: It was applied and the state machine refused it (a RequestFailed).
+            RequestRefused: It was not applied and never will be.
+            OutcomeUnknown: It may or may not have been, or be yet, applied.
+        """
+        tokens = self._core.submit(machine, (command,), self._deadline(timeout))
+        outcome = await self._outcome(tokens[0])
+        if isinstance(outcome, Done):
+            return outcome
+        raise self._error(outcome)
+
+    async def submit_many(
+        self, machine: str, commands: Sequence[bytes], *, timeout: float | None = None
+    ) -> list[Outcome]:
+        """Have several commands applied, in order, each exactly once; much cheaper than one by one.
+
+        They may end up in different slots, with other clients' commands in between.
+
+        Returns:
+            For each command how it ended: Done, Failed, Refused or Unknown. Never raises those.
+        """
+        if not commands:
+            return []
+        ended: list[Outcome | None] = [None] * len(commands)
+        missing = len(commands)
+        all_ended = trio.Event()
+
+        def note(position: int, outcome: Outcome) -> None:
+            nonlocal missing
+            ended[position] = outcome
+            missing -= 1
+            if not missing:
+                all_ended.set()
+
+        tokens = self._submit(machine, commands, note, timeout)
+        try:
+            await all_ended.wait()
+        finally:
+            if missing:
+                self._give_up(tokens)
+        return [outcome for outcome in ended if outcome is not None]
+
+    def submit_nowait(
+        self,
+        machine: str,
+        commands: Sequence[bytes],
+        callback: Callback,
+        *,
+        timeout: float | None = None,
+    ) -> None:
+        """Submit commands and return at once: the cheapest way, for programs that count calls.
+
+        Args:
+            machine: Name of the state machine.
+            commands: What its ``apply`` gets, in order.
+            callback: Called once for each command with its position and its outcome, in the
+                client's task. It must not block; what it raises ends the client.
+            timeout: Seconds until the client gives up; the client's own if None.
+        """
+        self._submit(machine, commands, callback, timeout)
+
+    # --- reads ---------------------------------------------------------------
+
+    async def read(
+        self,
+        machine: str,
+        query: bytes,
+        *,
+        level: LevelName = "linearizable",
+        timeout: float | None = None,
+    ) -> Answer:
+        """Ask a state machine.
+
+        Args:
+            machine: Name of the state machine.
+            query: What its ``query`` gets.
+            level: "linearizable": everything done before the read began, confirmed by a quorum;
+                "session": at least what this client has seen; "local": what the replica has.
+            timeout: Seconds until the client gives up; the client's own if None.
+
+        Returns:
+            The slot it reflects and what ``query`` returned.
+
+        Raises:
+            CommandFailed: The state machine refused the query (a RequestFailed).
+            RequestRefused: No answer in time.
+        """
+        token = self._core.read(_LEVELS[level], machine, query, self._deadline(timeout))
+        return self._answer(await self._outcome(token))
+
+    async def watch_once(
+        self, machine: str, query: bytes, *, timeout: float | None = None
+    ) -> Answer:
+        """Wait until a state machine has something to tell about ``query``, however long it takes.
+
+        Reconnects as often as it must. Ask again from where the answer ended.
+
+        Args:
+            machine: Name of the state machine.
+            query: What its ``watch`` gets.
+            timeout: Seconds until the client gives up; None for never.
+
+        Raises:
+            CommandFailed: The state machine refused the query (a RequestFailed).
+            RequestRefused: No answer in time, or the replica has too many watches.
+        """
+        deadline = math.inf if timeout is None else self._deadline(timeout)
+        token = self._core.watch(machine, query, deadline)
+        return self._answer(await self._outcome(token))
+
+    async def status(self, *, timeout: float | None = None) -> dict[str, dict[str, Any]]:
+        """Ask every endpoint about itself.
+
+        Returns:
+            By URL: the node's status with ``"reachable": True``, or ``"reachable": False`` and
+            the ``"reason"``.
+        """
+        answers: dict[str, dict[str, Any]] = {}
+        timeout_s = self._timeout_s if timeout is None else timeout
+
+        async def ask(url: str) -> None:
+            try:
+                status = await node_status(
+                    url, self._transport_for, cluster=self._cluster, timeout_s=timeout_s
+                )
+                answers[url] = {"reachable": True, **status}
+            except NoReplicaReachable as error:
+                answers[url] = {"reachable": False, "reason": error.reason}
+
+        async with trio.open_nursery() as nursery:
+            for url in self.endpoints:
+                nursery.start_soon(ask, url)
+        return {url: answers[url] for url in self.endpoints}
+
+    # --- the adapter that state machines' own clients are written against ----
+
+    async def execute(self, machine: str, command: bytes) -> tuple[Slot, bytes]:
+        """As ``submit``, for a state machine's own client: the slot and the result."""
+        done = await self.submit(machine, command)
+        return done.slot, done.data
+
+    async def query(
+        self, machine: str, query: bytes, level: LevelName = "linearizable"
+    ) -> tuple[Slot, bytes]:
+        """As ``read``, for a state machine's own client: the slot and the answer."""
+        return await self.read(machine, query, level=level)
+
+    # --- who waits for what --------------------------------------------------
+
+    def _deadline(self, timeout: float | None) -> float:
+        if self._closed:
+            raise RequestRefused("the client is closed")
+        return trio.current_time() + (self._timeout_s if timeout is None else timeout)
+
+    def _submit(
+        self, machine: str, commands: Sequence[bytes], callback: Callback, timeout: float | None
+    ) -> range:
+        tokens = self._core.submit(machine, commands, self._deadline(timeout))
+        for position, token in enumerate(tokens):
+            self._waiting[token] = (callback, position)
+        self._want_flush()
+        return tokens
+
+    def _want_flush(self) -> None:
+        # Once per pass: everything submitted until the client's task runs leaves together.
+        if not self._flush_wanted:
+            self._flush_wanted = True
+            self._doorbell.ring()
+
+    async def _outcome(self, token: int) -> Outcome:
+        task = trio.lowlevel.current_task()
+        ended: list[Outcome] = []
+
+        def resume(_: int, outcome: Outcome) -> None:
+            ended.append(outcome)
+            trio.lowlevel.reschedule(task)
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._give_up((token,))
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        self._waiting[token] = (resume, 0)
+        self._want_flush()
+        await trio.lowlevel.wait_task_rescheduled(abort)
+        return ended[0]
+
+    def _give_up(self, tokens: Sequence[int]) -> None:
+        """Forget requests whose caller was cancelled. A command may be applied all the same."""
+        for token in tokens:
+            if self._waiting.pop(token, None) is not None:
+                self._core.cancel(token)
+        self._want_flush()
+
+    def _answer(self, outcome: Outcome) -> Answer:
+        if isinstance(outcome, Done):
+            return Answer(outcome.slot, outcome.data)
+        if isinstance(outcome, Unknown):
+            # A read has no effect, so that there is nothing unknown about it.
+            raise RequestRefused(outcome.reason)
+        raise self._error(outcome)
+
+    def _error(self, outcome: Failed | Refused | Unknown) -> PaxosError:
+        if isinstance(outcome, Failed):
+            return RequestFailed(outcome.reason, outcome.slot)
+        if isinstance(outcome, Unknown):
+            return OutcomeUnknown(outcome.reason)
+        if self._connection is not None and self._connection.greeted:
+            return RequestRefused(outcome.reason)
+        troubles = "; ".join(f"{url}: {why}" for url, why in self._troubles.items())
+        return NoReplicaReachable(f"{outcome.reason} ({troubles})" if troubles else outcome.reason)
+
+    # --- the one task --------------------------------------------------------
+
+    async def run(self, nursery: trio.Nursery) -> None:
+        """Serve requests until cancelled."""
+        self._nursery = nursery
+        core = self._core
+        while True:
+            rung = await self._doorbell.wait(core.next_deadline())
+            connection = self._connection
+            if connection is not None and connection.channel in rung:
+                self._take(connection)
+            now = trio.current_time()
+            if now >= core.next_deadline():
+                self._handle(DeadlinePassed())
+            if self._flush_wanted:
+                self._flush_wanted = False
+                self._carry_out(core.flush(now))
+            self._transmit()
+
+    def _handle(self, event: ClientEvent) -> None:
+        self._carry_out(self._core.handle(event, trio.current_time()))
+
+    def _carry_out(self, effects: Sequence[ClientEffect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Ended):
+                waiting = self._waiting.pop(effect.token, None)
+                if waiting is not None:
+                    waiting[0](waiting[1], effect.outcome)
+            elif isinstance(effect, Transmit):
+                if self._connection is not None:
+                    self._connection.outgoing.append(codec.encode(effect.message))
+            elif isinstance(effect, Connect):
+                self._connect(effect.endpoint)
+            else:
+                assert_never(effect)
+
+    def close(self) -> None:
+        """End what is still waited for, as unknown, and close the connection."""
+        self._closed = True
+        self._leave()
+        waiting, self._waiting = self._waiting, {}
+        for callback, position in waiting.values():
+            callback(position, Unknown("the client was closed before the answer came"))
+
+    # --- the connection ------------------------------------------------------
+
+    def _connect(self, endpoint: str) -> None:
+        before = self._connection
+        if before is not None and not before.greeted:
+            self._troubles[before.endpoint] = "did not answer in time"
+        self._leave()
+        assert self._nursery is not None
+        self._connection = connection = _Connection(endpoint)
+        self._nursery.start_soon(self._dial, connection, self._nursery)
+
+    async def _dial(self, connection: _Connection, nursery: trio.Nursery) -> None:
+        url = connection.endpoint
+        with connection.dialling:
+            try:
+                transport = self._transport_for(url)
+                channel = await transport.connect(url, self._doorbell, nursery)
+                connection.channel = channel
+                channel.send_nowait([handshake.encode(Hello(self._cluster, Kind.CLIENT))])
+            except (TransportError, ChannelClosed) as error:
+                self._lose(connection, str(error))
+                return
+            # What came before the channel was known here rang for nobody.
+            self._doorbell.ring(channel)
+
+    def _leave(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.dialling.cancel()
+            if connection.channel is not None:
+                connection.channel.close()
+
+    def _lose(self, connection: _Connection, why: str) -> None:
+        if connection is not self._connection:
+            return
+        self._troubles[connection.endpoint] = why
+        self._leave()
+        self._handle(Disconnected(connection.endpoint))
+        self._doorbell.ring()
+
+    def _take(self, connection: _Connection) -> None:
+        assert connection.channel is not None
+        try:
+            frames = connection.channel.receive_nowait()
+            if frames and not connection.greeted:
+                self._greet(connection, frames.pop(0))
+            for frame in frames:
+                self._answered(connection, frame)
+        except (
+            ChannelClosed,
+            codec.ProtocolError,
+            handshake.HandshakeInvalid,
+            handshake.HandshakeRefused,
+        ) as error:
+            self._lose(connection, str(error))
+
+    def _greet(self, connection: _Connection, frame: bytes) -> None:
+        welcome = handshake.decode_answer(frame)
+        if self._cluster and welcome.cluster != self._cluster:
+            raise handshake.HandshakeInvalid(
+                f"reached a node of cluster {welcome.cluster}, not of {self._cluster}"
+            )
+        connection.members = welcome.members
+        connection.greeted = True
+        self._troubles.pop(connection.endpoint, None)
+        self._handle(Connected(connection.endpoint))
+
+    def _answered(self, connection: _Connection, frame: bytes) -> None:
+        if connection is not self._connection:
+            return  # left for another replica by what an earlier frame of this pass said
+        message = codec.decode_answer(frame)
+        leader_url = None
+        if isinstance(message, Redirect):
+            leader_url = connection.members.get(message.leader)
+        self._handle(Answered(message, leader_url))
+
+    def _transmit(self) -> None:
+        connection = self._connection
+        if connection is None or not connection.outgoing or connection.channel is None:
+            return
+        outgoing, connection.outgoing = connection.outgoing, []
+        try:
+            connection.channel.send_nowait(outgoing)
+        except ChannelClosed as error:
+            self._lose(connection, str(error))
+
+
+class _Connection:
+    """The connection to one replica, from the first attempt to its loss."""
+
+    __slots__ = ("channel", "dialling", "endpoint", "greeted", "members", "outgoing")
+
+    def __init__(self, endpoint: str) -> None:
+        self.endpoint = endpoint
+        self.dialling = trio.CancelScope()
+        self.channel: Channel | None = None
+        self.greeted = False
+        self.members: Mapping[NodeId, str] = {}
+        """URL by node id, as the replica said."""
+        self.outgoing: list[bytes] = []
+
+
+_LEVELS: Mapping[str, Level] = {level.name.lower(): level for level in Level}
+
+
+async def node_status(
+    url: str, transport_for: Callable[[str], Transport], *, cluster: str = "", timeout_s: float
+) -> dict[str, Any]:
+    """Ask one node about itself, on a connection of its own.
+
+    Raises:
+        NoReplicaReachable: There was no answer in time; ``reason`` says why.
+    """
+    with plain_errors(), trio.move_on_after(timeout_s), Doorbell() as doorbell:
+        async with trio.open_nursery() as nursery:
+            channel: Channel | None = None
+            try:
+                channel = await transport_for(url).connect(url, doorbell, nursery)
+                document = await _ask(channel, doorbell, cluster)
+            except (
+                ChannelClosed,
+                TransportError,
+                codec.ProtocolError,
+                handshake.HandshakeInvalid,
+                handshake.HandshakeRefused,
+            ) as error:
+                raise NoReplicaReachable(str(error)) from error
+            finally:
+                if channel is not None:
+                    channel.close()
+                nursery.cancel_scope.cancel()
+            return document
+    raise NoReplicaReachable(f"{url}: no answer within {timeout_s:g} s")
+
+
+async def _ask(channel: Channel, doorbell: Doorbell, cluster: str) -> dict[str, Any]:
+    hello = handshake.encode(Hello(cluster, Kind.CLIENT))
+    channel.send_nowait([hello, codec.encode(StatusRequest(1))])
+    doorbell.ring(channel)
+    frames: list[bytes] = []
+    while len(frames) < 2:
+        await doorbell.wait(math.inf)
+        frames += channel.receive_nowait()
+        if frames:
+            handshake.decode_answer(frames[0])
+    answer = codec.decode_answer(frames[1])
+    if not isinstance(answer, StatusAnswer):
+        raise codec.ProtocolError(f"asked for a status, got {answer}")
+    document: dict[str, Any] = json.loads(answer.document)
+    return document

@@ -1,0 +1,124 @@
+"""The port for durable logs: a few verbs, and what each promises.
+
+A log is one node's, written by one process, one batch at a time. The law: when ``sync`` returns,
+everything appended before it survives SIGKILL and loss of power; when it raises, the process must
+end without having said anything that depended on it, and must not try again.
+
+Back ends are plain blocking objects that know nothing of trio: the runtime decides where they run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from paxos.core.errors import PaxosError
+from paxos.core.ids import NodeId, Slot
+from paxos.core.records import Record
+
+
+class Identity(NamedTuple):
+    """Whose data directory this is.
+
+    ``cluster`` is the cluster's id in lower-case hex; ``incarnation`` was drawn when the directory
+    was made and is never changed.
+    """
+
+    cluster: str
+    node: NodeId
+    incarnation: int
+
+
+class StorageError(PaxosError):
+    """Base of what a log can raise. The text names the file and what to do."""
+
+
+class StorageFailed(StorageError):
+    """A write or sync of reserved space failed. Fatal: the process must end, never retry."""
+
+
+class StorageFull(StorageError):
+    """There is no room to reserve. Nothing was lost; reserve again when there is room."""
+
+
+class DirectoryInUse(StorageError):
+    """Another process holds the data directory."""
+
+
+class WrongIdentity(StorageError):
+    """The data directory belongs to another node, cluster or incarnation, or to nobody yet."""
+
+
+class DataDamaged(StorageError):
+    """What was durable cannot be read back. The text says which file, where, and what is in doubt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """What a damaged log no longer knows.
+
+    Attributes:
+        unknown: Inclusive slot ranges whose contents are in doubt.
+        hides_promise: Whether a promise or accepted ballot may be lost: such a node never votes
+            again and must be replaced.
+        findings: One line for a person per place: file, offset, what is wrong.
+    """
+
+    unknown: tuple[tuple[Slot, Slot], ...]
+    hides_promise: bool
+    findings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What ``load`` read: all records in the order they were made durable, and any damage."""
+
+    records: Sequence[Record]
+    damage: Damage | None
+
+
+class Storage(Protocol):
+    """One node's durable log."""
+
+    identity: Identity
+
+    @property
+    def disk_bytes(self) -> int:
+        """Bytes the log occupies on disk, reserved space included."""
+
+    @property
+    def room_bytes(self) -> int:
+        """Bytes that can still be appended without new space being reserved by ``reserve``.
+
+        The runtime stops handing out votes (``DiskFull``) while this is too small for a full
+        batch, so that a full disk is seen before a write and never in it.
+        """
+
+    def load(self) -> Loaded:
+        """Read the whole log, once, before anything is appended. Cuts a torn last batch.
+
+        Raises:
+            DataDamaged: Nothing usable is left (for example no valid header at all).
+        """
+
+    def append(self, records: Sequence[Record]) -> None:
+        """Stage records for the next ``sync``, behind those already staged. Writes nothing."""
+
+    def sync(self) -> None:
+        """Make everything staged durable as one batch; a no-op if nothing is.
+
+        Raises:
+            StorageFailed: Fatal. The object accepts nothing afterwards.
+        """
+
+    def reserve(self) -> None:
+        """Reserve more space ahead if less than a segment is left. Blocking; safe to run in a
+        thread beside ``append`` and ``sync``.
+
+        Raises:
+            StorageFull: No room; call again later.
+        """
+
+    def close(self) -> None:
+        """Release the directory. Staged records that were not synced are gone."""

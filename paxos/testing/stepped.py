@@ -1,0 +1,225 @@
+"""A cluster stepped by hand: every message waits until a test delivers it, loses it, or copies it.
+
+For tests that name one schedule. It drives the production Replica, with a log in memory per node
+whose writes become durable when the test says so (or at once). It knows nothing of real time: the
+test moves the clock.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+from paxos.codec import unpack_batch
+from paxos.core.config import Configuration, Configurations
+from paxos.core.effects import Effect, Persist, Reply, Send
+from paxos.core.events import DeadlinePassed, Event, Received, Submission, Submitted
+from paxos.core.ids import ClientId, Instant, NodeId, Voter
+from paxos.core.limits import Limits, Timing
+from paxos.core.messages import ClientAnswer, PeerMessage
+from paxos.core.quorum import Quorums
+from paxos.core.records import Record, replay
+from paxos.core.replica import ALL_ROLES, Replica, Role
+from paxos.core.state_machine import StateMachine
+
+Machines = Mapping[str, StateMachine]
+
+
+class Transit(NamedTuple):
+    """A message on its way."""
+
+    source: NodeId
+    target: NodeId
+    message: PeerMessage
+
+
+Wanted = Callable[[Transit], bool]
+"""Picks messages."""
+
+
+def everything(transit: Transit) -> bool:
+    """Pick every message."""
+    return True
+
+
+class Stepped:
+    """Nodes, the messages between them, and their disks.
+
+    Args:
+        voters: Node ids of the acceptors.
+        others: Node ids of further nodes, with the roles they play.
+        machines: Makes one node's state machines.
+        quorums: Phase-1 and phase-2 quorum sizes; majorities if not given.
+        alpha: See ``Configurations``.
+        limits: See ``Limits``.
+        timing: See ``Timing``.
+        seed: Seeds every node's random numbers.
+    """
+
+    def __init__(
+        self,
+        voters: Iterable[NodeId] = (1, 2, 3),
+        others: Mapping[NodeId, frozenset[Role]] | None = None,
+        machines: Callable[[], Machines] = dict,
+        *,
+        voter_roles: frozenset[Role] = ALL_ROLES,
+        quorums: tuple[int, int] | None = None,
+        alpha: int = 16,
+        limits: Limits | None = None,
+        timing: Timing | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.voters = tuple(Voter(node, 100 + node) for node in voters)
+        system = (
+            Quorums.majority(self.voters)
+            if quorums is None
+            else Quorums(frozenset(self.voters), *quorums)
+        )
+        self.configurations = Configurations(Configuration(1, system), alpha)
+        self.identity = {voter.node: voter for voter in self.voters}
+        self.roles = {voter.node: voter_roles for voter in self.voters}
+        for node, roles in (others or {}).items():
+            self.identity[node] = Voter(node, 100 + node)
+            self.roles[node] = roles
+        self._machines = machines
+        self._limits = limits or Limits()
+        self._timing = timing or Timing()
+        self._rng = random.Random(seed)
+        self.now = Instant(0.0, 1_000_000)
+        self.log: dict[NodeId, list[Record]] = {node: [] for node in self.identity}
+        self.unsynced: dict[NodeId, list[Persist]] = {node: [] for node in self.identity}
+        self.held_writes: set[NodeId] = set()
+        self.messages: list[Transit] = []
+        self.replies: list[tuple[NodeId, ClientId, ClientAnswer]] = []
+        self.replicas: dict[NodeId, Replica] = {}
+        for node in self.identity:
+            self.start(node)
+
+    # --- nodes ---
+
+    def start(self, node: NodeId) -> Replica:
+        """Start a node, or start it again from what is durable on its disk."""
+        self.unsynced[node].clear()
+        roles = self.roles[node]
+        self.replicas[node] = Replica(
+            self.identity[node],
+            self.configurations,
+            replay(self.log[node]),
+            self._machines() if Role.EXECUTOR in roles else {},
+            random.Random(self._rng.getrandbits(64)),
+            unpack_batch,
+            self.now,
+            limits=self._limits,
+            timing=self._timing,
+            roles=roles,
+        )
+        return self.replicas[node]
+
+    def stop(self, node: NodeId) -> None:
+        """Stop a node: what it had not made durable is gone, and so are messages to it."""
+        del self.replicas[node]
+        self.unsynced[node].clear()
+        self.lose(lambda transit: transit.target == node)
+
+    def handle(self, node: NodeId, event: Event) -> None:
+        """Give a node an event and run its effects."""
+        self._run(node, self.replicas[node].handle(event, self.now))
+
+    def submit(
+        self, node: NodeId, client: ClientId, session: int, first: int, payload: bytes
+    ) -> None:
+        """A client's submission, already wrapped, arrives at a node."""
+        self.handle(node, Submitted([Submission(client, session, first, payload)]))
+
+    # --- disks ---
+
+    def hold_writes(self, node: NodeId) -> None:
+        """From now on the node's writes become durable only by ``sync``."""
+        self.held_writes.add(node)
+
+    def sync(self, node: NodeId) -> None:
+        """Make everything the node has written so far durable, and do what waited for it."""
+        self.held_writes.discard(node)
+        persists, self.unsynced[node] = self.unsynced[node], []
+        for persist in persists:
+            self._persist(node, persist)
+
+    # --- messages ---
+
+    def deliver(self, wanted: Wanted = everything) -> int:
+        """Deliver, in order, the messages that wait now and are ``wanted``; return how many."""
+        chosen = [entry for entry in self.messages if wanted(entry)]
+        self.messages = [entry for entry in self.messages if not wanted(entry)]
+        for source, target, message in chosen:
+            if target in self.replicas:
+                self.handle(target, Received(self.identity[source], message))
+        return len(chosen)
+
+    def lose(self, unwanted: Wanted) -> int:
+        """Lose the messages that wait now and are ``unwanted``; return how many."""
+        before = len(self.messages)
+        self.messages = [entry for entry in self.messages if not unwanted(entry)]
+        return before - len(self.messages)
+
+    def settle(self, wanted: Wanted = everything) -> None:
+        """Deliver until nothing ``wanted`` waits any more."""
+        while self.deliver(wanted):
+            pass
+
+    # --- time ---
+
+    def advance(self, seconds: float) -> None:
+        """Move the clocks, waking each node at its own deadlines on the way; deliver nothing."""
+        end = self.now.monotonic + seconds
+        while True:
+            due = {n: r.next_deadline() for n, r in self.replicas.items()}
+            node = min(due, key=lambda n: (due[n], n), default=None)
+            if node is None or due[node] > end:
+                break
+            self._set_clock(max(due[node], self.now.monotonic))
+            self.handle(node, DeadlinePassed())
+        self._set_clock(end)
+
+    def run(
+        self,
+        seconds: float,
+        wanted: Wanted = everything,
+        step: float = 0.01,
+    ) -> None:
+        """Let time pass in small steps, delivering what is ``wanted`` and losing the rest."""
+        end = self.now.monotonic + seconds
+        while self.now.monotonic < end:
+            self.advance(step)
+            self.settle(wanted)
+            self.messages.clear()
+
+    def leaders(self) -> list[NodeId]:
+        """Return the nodes that lead now."""
+        return [node for node, replica in self.replicas.items() if replica.proposer.leading]
+
+    def _set_clock(self, monotonic: float) -> None:
+        wall = 1_000_000 + int(monotonic * 1e6)
+        self.now = Instant(monotonic, wall)
+
+    def _run(self, node: NodeId, effects: list[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Send):
+                self._send(node, effect)
+            elif isinstance(effect, Reply):
+                self.replies.append((node, effect.client, effect.message))
+            elif node in self.held_writes or self.unsynced[node]:
+                self.unsynced[node].append(effect)
+            else:
+                self._persist(node, effect)
+
+    def _persist(self, node: NodeId, persist: Persist) -> None:
+        self.log[node].extend(persist.records)
+        for send in persist.then:
+            self._send(node, send)
+
+    def _send(self, node: NodeId, send: Send) -> None:
+        if send.to == node:
+            self.handle(node, Received(self.identity[node], send.message))
+        else:
+            self.messages.append(Transit(node, send.to, send.message))

@@ -1,0 +1,212 @@
+"""Keys with their versions over revisions: what is kept, what is forgotten, and what was when.
+
+It owns revisions and retention. It never knows the bytes of a command, limits, or who watches. It
+guards three things: every revision from ``oldest`` to ``revision`` can be read exactly; every
+change after ``oldest`` is kept, in order; and a key that was deleted at or before ``oldest`` leaves
+nothing.
+
+``oldest`` is the oldest revision that can be read: the state as it was then is the *base*, and the
+changes after it are the *log*. Moving ``oldest`` over one revision looks only at the keys that this
+revision changed, so retention costs the same per write whatever the number of keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from statemachines.key_index import KeyIndex
+
+
+class Version:
+    """One key as one change left it. Immutable but for ``previous``, which retention cuts.
+
+    Attributes:
+        key: The key.
+        value: The value, or None if the change deleted the key.
+        content_type: The value's content type; empty for a deletion.
+        created: The revision at which the key last came to be; 0 for a deletion.
+        revision: The revision of this change.
+        version: How often the key was written since it came to be, from 1; 0 for a deletion.
+        time: Replicated time of the change, microseconds since the Unix epoch.
+        previous: The version before, while anything may still read it.
+    """
+
+    __slots__ = (
+        "content_type",
+        "created",
+        "key",
+        "previous",
+        "revision",
+        "time",
+        "value",
+        "version",
+    )
+
+    def __init__(  # noqa: PLR0917 - made per write, where keywords cost as much as the fields
+        self,
+        key: str,
+        value: bytes | None,
+        content_type: str,
+        created: int,
+        revision: int,
+        version: int,
+        time: int,
+        previous: Version | None,
+    ) -> None:
+        self.key = key
+        self.value = value
+        self.content_type = content_type
+        self.created = created
+        self.revision = revision
+        self.version = version
+        self.time = time
+        self.previous = previous
+
+
+class VersionedStore:
+    """A map with history.
+
+    Args:
+        keep: How many revisions to keep behind the present one, at least 1.
+        oldest: The revision to start from.
+        base: The state at that revision, as ``base()`` of another store returned it.
+
+    Attributes:
+        revision: The present revision; 0 before the first change.
+        oldest: The oldest revision that can be read, at most ``revision``.
+        keep: How many revisions to keep behind the present one. Assign to it, then compact.
+        changes: The kept changes by revision, from ``oldest + 1`` to ``revision`` without a gap.
+
+    These are read with every command and so are plain attributes; only ``keep`` may be assigned.
+    """
+
+    def __init__(self, keep: int, oldest: int = 0, base: Iterable[Version] = ()) -> None:
+        self.keep = keep
+        self.revision = oldest
+        self.oldest = oldest
+        # The newest version of every key of which anything is kept, and just these keys in order.
+        self._latest = {version.key: version for version in base}
+        self._index = KeyIndex(list(self._latest))
+        self.changes: dict[int, tuple[Version, ...]] = {}
+        self._staged: list[Version] = []  # written at revision + 1, not yet committed
+        self._live = len(self._latest)  # keys whose newest version is not a deletion
+        self._kept = len(self._latest)  # versions that can still be read, deletions among them
+
+    @property
+    def keys_count(self) -> int:
+        """How many keys there are now."""
+        return self._live
+
+    @property
+    def versions_count(self) -> int:
+        """How many versions are kept, deletions among them."""
+        return self._kept
+
+    # --- writing ---------------------------------------------------------------------------------
+
+    def holds(self, key: str) -> bool:
+        """Whether anything of the key is kept, be it deleted by now."""
+        return key in self._latest
+
+    def stage(self, key: str, value: bytes | None, content_type: str, time: int) -> None:
+        """Write a key at the next revision; None deletes a key that is there.
+
+        Reads of the present see it at once. ``commit`` must follow, and a key may be staged once
+        before it.
+        """
+        previous = self._latest.get(key)
+        revision = self.revision + 1
+        if value is None:
+            created = version = 0
+            self._live -= 1
+        elif previous is None or previous.value is None:
+            created, version = revision, 1
+            self._live += 1
+            if previous is None:
+                self._index.add(key)
+        else:
+            created, version = previous.created, previous.version + 1
+            key = previous.key  # share one string per key
+        staged = Version(key, value, content_type, created, revision, version, time, previous)
+        self._latest[key] = staged
+        self._staged.append(staged)
+        self._kept += 1
+
+    def commit(self) -> int:
+        """Give what was staged a revision, if anything was; return the present revision.
+
+        Forgets nothing: that is ``compact_to``.
+        """
+        staged = self._staged
+        if not staged:
+            return self.revision
+        self.revision = revision = self.revision + 1
+        self.changes[revision] = tuple(staged)
+        staged.clear()
+        return revision
+
+    # --- forgetting ------------------------------------------------------------------------------
+
+    def compact_to(self, oldest: int) -> None:
+        """Forget what only reads before revision ``oldest`` need. Costs the changes passed over."""
+        latest = self._latest
+        for revision in range(self.oldest + 1, oldest + 1):
+            for change in self.changes.pop(revision):
+                # The change becomes the base of its key: nothing before it can be read any more.
+                previous = change.previous
+                if previous is not None:
+                    change.previous = None
+                    # A deletion at the base was counted out when it got there.
+                    if previous.value is not None:
+                        self._kept -= 1
+                if change.value is None:
+                    self._kept -= 1
+                    if latest[change.key] is change:
+                        del latest[change.key]
+                        self._index.remove(change.key)
+            self.oldest = revision
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    def live(self, key: str) -> Version | None:
+        """Return the key as it is now, or None."""
+        latest = self._latest.get(key)
+        return None if latest is None or latest.value is None else latest
+
+    def at(self, key: str, revision: int) -> Version | None:
+        """Return the key as it was at a revision from ``oldest`` to ``revision``, or None.
+
+        Costs the versions of this key that came later.
+        """
+        version = self._latest.get(key)
+        while version is not None and version.revision > revision:
+            version = version.previous
+        return None if version is None or version.value is None else version
+
+    def scan(self, start: str) -> Iterator[str]:
+        """Yield in order the keys from ``start`` on of which anything is kept."""
+        return self._index.scan(start)
+
+    def history(self, key: str, after: int) -> list[Version]:
+        """Return the kept versions of a key later than revision ``after``, oldest first."""
+        versions: list[Version] = []
+        version = self._latest.get(key)
+        while version is not None and version.revision > after:
+            # A deletion at or before oldest may linger behind a later version; it says nothing.
+            if version.value is not None or version.revision > self.oldest:
+                versions.append(version)
+            version = version.previous
+        versions.reverse()
+        return versions
+
+    # --- as a whole ------------------------------------------------------------------------------
+
+    def base(self) -> list[Version]:
+        """Return the state at ``oldest`` in key order. Not for hot paths."""
+        at, oldest = self.at, self.oldest
+        versions = (at(key, oldest) for key in self._index.scan())
+        return [version for version in versions if version is not None]
+
+    def log(self) -> list[Version]:
+        """Return every change after ``oldest``, in order."""
+        return [change for changes in self.changes.values() for change in changes]

@@ -1,0 +1,68 @@
+"""How the answers of several replicas become one status document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from paxos.cli.status import NodeAnswer, cluster_document
+
+URL = "tcp://127.0.0.1:700{}"
+
+
+def answer(node: int, decided: int, applied: int, role: str = "follower") -> NodeAnswer:
+    document: dict[str, Any] = {
+        "cluster_id": "c" * 32,
+        "node": node,
+        "role": role,
+        "ballot": "4.1",
+        "decided_through": decided,
+        "applied_through": applied,
+        "digest": "abcd",
+        "connections": 2,
+        "disk_bytes": 1024,
+        "disk_full": False,
+        "cpu_s": 1.5,
+    }
+    return NodeAnswer(URL.format(node), node, document, "")
+
+
+def silent(node: int | None) -> NodeAnswer:
+    return NodeAnswer(URL.format(node or 9), node, None, "connection refused")
+
+
+def test_status_has_the_fields_that_scripts_rely_on() -> None:
+    document = cluster_document("c" * 32, [answer(1, 7, 7, "leader"), answer(2, 7, 5)])
+    assert document["cluster_id"] == "c" * 32
+    assert document["nodes"][0] == {
+        "node": 1,
+        "url": "tcp://127.0.0.1:7001",
+        "reachable": True,
+        "role": "leader",
+        "ballot": "4.1",
+        "decided_through": 7,
+        "applied_through": 7,
+        "lag": 0,
+        "digest": "abcd",
+        "connections": 2,
+        "disk_bytes": 1024,
+        "disk_full": False,
+    }
+
+
+def test_lag_is_counted_from_the_highest_slot_any_replica_knows_decided() -> None:
+    document = cluster_document(None, [answer(1, 9, 9), answer(2, 4, 3), answer(3, 9, 8)])
+    assert [node["lag"] for node in document["nodes"]] == [0, 6, 1]
+
+
+def test_replica_that_does_not_answer_is_a_row_with_the_same_fields() -> None:
+    document = cluster_document("c" * 32, [answer(1, 1, 1), silent(2)])
+    there, gone = document["nodes"]
+    assert set(there) == set(gone)
+    assert gone["reachable"] is False
+    assert gone["node"] == 2
+    assert gone["role"] is None
+
+
+def test_cluster_id_is_the_replicas_word_when_no_file_names_it() -> None:
+    assert cluster_document(None, [silent(None), answer(2, 1, 1)])["cluster_id"] == "c" * 32
+    assert cluster_document(None, [silent(None)])["cluster_id"] is None
