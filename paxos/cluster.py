@@ -111,7 +111,7 @@ class ClusterFile:
         timing: The core's durations.
         serving: Each node's shell.
         machines: ``module:Class`` of each state machine, by name.
-        storage: What keeps each node's log.
+        storage: What keeps each node's log; "memory" only for ``paxos.memory_cluster``.
     """
 
     path: Path
@@ -122,7 +122,7 @@ class ClusterFile:
     limits: Limits = field(default_factory=Limits)
     timing: Timing = field(default_factory=Timing)
     serving: NodeOptions = field(default_factory=NodeOptions)
-    storage: StorageKind = "segments"
+    storage: StorageKind | Literal["memory"] = "segments"
 
     @property
     def urls(self) -> dict[NodeId, str]:

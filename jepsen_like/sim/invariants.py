@@ -31,6 +31,7 @@ from paxos.core.state_machine import CommandFailed, Stamp
 from paxos.core.value import Value
 
 NAMES = {
+    0: "a replica never raises",
     1: "at most one value is chosen for a slot",
     2: "a promise never decreases",
     3: "a ballot has one proposer and one value per slot",
@@ -48,8 +49,11 @@ NAMES = {
 }
 
 
-class Violation(Exception):
+class Violation(BaseException):
     """An invariant does not hold.
+
+    Not an Exception: a replica turns every Exception of a state machine into a result, and a
+    checker that looks on from inside a state machine must get through.
 
     Attributes:
         number: Which, as DESIGN.md numbers it.
@@ -214,9 +218,6 @@ class Promises:
 
 class DurableVotes:
     """Invariants 7, 10 and 14: a vote leaves after its bytes are durable, and tells all it must."""
-
-    def __init__(self) -> None:
-        self._after: dict[Ballot, Slot] = {}
 
     def leaves(self, facts: NodeFacts, message: PeerMessage) -> None:
         """A message that carries a vote, or issues a ballot, leaves its node."""
@@ -476,6 +477,10 @@ class Histories:
         expected = self._machines.lists.get(key, [])[start : start + len(elements)]
         text = "a watch of {!r} from {} tells {!r}, the log says {!r}"
         require(elements and expected == list(elements), 12, text, key, start, elements, expected)
+
+    def length(self, key: bytes) -> int:
+        """Return how many elements a list has by now."""
+        return len(self._machines.lists.get(key, ()))
 
     def finished(self) -> None:
         """No client waits any more."""

@@ -8,7 +8,8 @@ what is in a frame.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from jepsen_like.sim.world import World
@@ -227,15 +228,13 @@ class ClientLink:
         self._world = world
         self._client = client
         self._number = 0  # as the node counts its clients
-        self._frozen: list[tuple[bool, ClientMessage | ClientAnswer]] | None = None
+        self._frozen: list[Callable[[], None]] | None = None
         self._to_node_at = 0.0
         self._to_client_at = 0.0
 
     def dial(self, reachable: bool) -> None:
         """Try to connect; the client hears how it went."""
-        shortest, mean = self._world.plan.latency_s
-        delay = 2 * (shortest + mean * self._world.rng.random() * 2)
-        self._world.after(delay, self._dialled, reachable)
+        self._world.after(2 * self._latency(), self._dialled, reachable)
 
     def _dialled(self, reachable: bool) -> None:
         if self._client.link is not self:
@@ -249,36 +248,36 @@ class ClientLink:
 
     def transmit(self, message: ClientMessage) -> None:
         """Carry a message to the node."""
-        self._to_node_at = self._carry(False, message, self._to_node_at)
+        self._to_node_at = max(self._world.now + self._latency(), self._to_node_at)
+        self._world.at(self._to_node_at, self._pass_on, partial(self._to_node, message))
 
     def answer(self, message: ClientAnswer) -> None:
         """Carry an answer to the client."""
-        self._to_client_at = self._carry(True, message, self._to_client_at)
+        self._to_client_at = max(self._world.now + self._latency(), self._to_client_at)
+        self._world.at(self._to_client_at, self._pass_on, partial(self._to_client, message))
 
-    def _carry(
-        self, to_client: bool, message: ClientMessage | ClientAnswer, before: float
-    ) -> float:
-        if not self.open:
-            return before
-        if self._frozen is not None:
-            self._world.effects["client cut"] += 1
-            self._frozen.append((to_client, message))
-            return before
+    def _latency(self) -> float:
         shortest, mean = self._world.plan.latency_s
-        arrival = self._world.now + shortest + mean * self._world.rng.random() * 2
-        arrival = max(arrival, before)
-        self._world.at(arrival, self._arrive, to_client, message)
-        return arrival
+        return shortest + mean * self._world.rng.random() * 2
 
-    def _arrive(self, to_client: bool, message: ClientMessage | ClientAnswer) -> None:
+    def _pass_on(self, hand_over: Callable[[], None]) -> None:
         if not self.open:
-            return
-        if self._frozen is not None:
-            self._frozen.append((to_client, message))
-        elif to_client:
-            self._client.receive(self, message)  # type: ignore[arg-type]
+            return  # lost with its connection
+        if self._frozen is None:
+            hand_over()
         else:
-            self.node.client_sent(self._number, message)  # type: ignore[arg-type]
+            self._world.effects["client cut"] += 1
+            self._frozen.append(hand_over)
+
+    def _to_node(self, message: ClientMessage) -> None:
+        if self._world.plan.codec:
+            message = codec.decode_client(codec.encode(message))
+        self.node.client_sent(self._number, message)
+
+    def _to_client(self, message: ClientAnswer) -> None:
+        if self._world.plan.codec:
+            message = codec.decode_answer(codec.encode(message))
+        self._client.receive(self, message)
 
     def freeze(self) -> None:
         """Carry nothing until ``thaw``; nobody notices."""
@@ -288,11 +287,8 @@ class ClientLink:
     def thaw(self) -> None:
         """Carry again, first what was held."""
         held, self._frozen = self._frozen, None
-        for to_client, message in held or ():
-            if to_client:
-                self.answer(message)  # type: ignore[arg-type]
-            else:
-                self.transmit(message)  # type: ignore[arg-type]
+        for hand_over in held or ():
+            self._pass_on(hand_over)
 
     def close(self) -> None:
         """The client leaves. The node notices a little later."""

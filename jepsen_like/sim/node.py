@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from jepsen_like.sim.disk import SimDisk
@@ -53,6 +53,9 @@ from paxos.core.state_machine import CommandFailed, Stamp, StateMachine
 MACHINE = "registers"
 EPOCH_US = 1_700_000_000_000_000
 """What wall clocks show when a simulation begins, in microseconds."""
+
+ROUNDING_S = 1e-7
+"""How early a wake-up may come because two clocks are converted into one another."""
 
 STEPS_AT_ONE_INSTANT_MAX = 20_000
 """More than this without time moving on is a loop (a deadline that stays in the past)."""
@@ -204,8 +207,7 @@ class SimNode:
             records = [codec.decode_record(codec.encode_record(record)) for record in records]
         self._invariants.restarting(self.facts)
         rng = random.Random(self._world.seed * 1000 + self.voter.node * 100 + self.life)
-        self._replica = self._guarded(
-            self._factory,
+        self._replica = self._factory(
             self.voter,
             self._configurations,
             replay(records),
@@ -316,7 +318,7 @@ class SimNode:
         world = self._world
         if world.steps_now > STEPS_AT_ONE_INSTANT_MAX:
             raise Violation(13, f"time does not move on: {self.voter} has a deadline in the past")
-        self._now = self.clock.read(world.now)
+        self._now = self._read_clocks()
         inbox, self._inbox = self._inbox, []
         submissions: list[Submission] = []
         reads: list[tuple[ClientId, Read]] = []
@@ -333,11 +335,21 @@ class SimNode:
             self._handle(Submitted(submissions))
         if reads:
             self._handle(ReadsRequested(reads))
-        if self._now.monotonic >= self.replica.next_deadline():
-            self._handle(DeadlinePassed())
+        self._pass_deadline()
         self._flush()
         self._write()
         self._plan_wake()
+
+    def _pass_deadline(self) -> None:
+        deadline = self.replica.next_deadline()
+        if self._now.monotonic >= deadline - ROUNDING_S:
+            self._now = Instant(max(self._now.monotonic, deadline), self._now.wall)
+            self._handle(DeadlinePassed())
+
+    def _read_clocks(self) -> Instant:
+        """Within a life the monotonic clock never goes back, not by a rounding either."""
+        now = self.clock.read(self._world.now)
+        return Instant(max(now.monotonic, self._now.monotonic), now.wall)
 
     def _handle(self, event: Event) -> None:
         """Hand one event to the replica, and what it says to itself after it."""
@@ -351,13 +363,14 @@ class SimNode:
             self._invariants.arrives(event.sender, event.message)
         if self._world.tracing:
             self._world.say(f"{self.voter} | {event}")
-        effects = self._guarded(replica.handle, event, self._now)
+        try:
+            effects = replica.handle(event, self._now)
+        except Exception as error:
+            text = f"{self.voter} raised {error!r} at {event}"
+            raise Violation(0, text) from error
         for effect in effects:
             self._carry_out(effect)
         self._invariants.handled(self.facts, replica)
-
-    def _guarded[T](self, act: Callable[..., T], *arguments: object, **options: object) -> T:
-        raise NotImplementedError
 
     def _carry_out(self, effect: Effect) -> None:
         if isinstance(effect, Send):
@@ -418,7 +431,7 @@ class SimNode:
             return
         self._syncing = False
         written = self.disk.finish()
-        self._now = self.clock.read(self._world.now)
+        self._now = self._read_clocks()
         for persist in written:
             self._invariants.durable(self.facts, persist.records)
         self._release(written)

@@ -39,6 +39,7 @@ class Target:
         json: Whether to print one JSON object per line.
         cluster: The cluster's id, in hex, where a configuration file names it.
         urls: URL by node id as far as a configuration file names them; empty otherwise.
+        file: That configuration file, if there is one.
     """
 
     endpoints: tuple[str, ...]
@@ -46,6 +47,12 @@ class Target:
     json: bool
     cluster: str | None
     urls: Mapping[int, str]
+    file: ClusterFile | None
+
+    @property
+    def source(self) -> ClusterFile | tuple[str, ...]:
+        """What ``paxos.service`` takes: the file, because it knows the cluster's id, or URLs."""
+        return self.endpoints if self.file is None else self.file
 
 
 def split_endpoints(
@@ -147,7 +154,7 @@ def resolve_target(
     if config_file is not None and endpoints is not None:
         raise click.UsageError("give --config or --endpoints, not both")
     if endpoints is not None:
-        return Target(endpoints, timeout_s, as_json, None, {})
+        return Target(endpoints, timeout_s, as_json, None, {}, None)
     if config_file is None:
         named = os.environ.get(ENVIRONMENT)
         if not named:
@@ -157,7 +164,8 @@ def resolve_target(
             )
         config_file = Path(named)
     cluster = read_cluster(config_file)
-    return Target(tuple(cluster.urls.values()), timeout_s, as_json, cluster.cluster, cluster.urls)
+    urls = cluster.urls
+    return Target(tuple(urls.values()), timeout_s, as_json, cluster.cluster, urls, cluster)
 
 
 def read_cluster(config_file: Path) -> ClusterFile:

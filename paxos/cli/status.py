@@ -8,11 +8,11 @@ the command fails only if none answers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 
-from paxos.cli.connect import ask_statuses, run
+from paxos.cli.connect import NodeAnswer, ask_statuses, run
 from paxos.cli.exits import CommandError, Exit
 from paxos.cli.options import Target, client_options
 from paxos.cli.output import bytes_text, print_json, print_table, warn
@@ -38,15 +38,6 @@ EXAMPLES = [
         "paxos status --endpoints tcp://127.0.0.1:7001,tcp://127.0.0.1:7002 --json",
     ),
 ]
-
-
-class NodeAnswer(NamedTuple):
-    """What one replica said: its status document, or why there is none."""
-
-    url: str
-    node: int | None
-    document: dict[str, Any] | None
-    reason: str
 
 
 @click.command(cls=TaughtCommand, examples=EXAMPLES)

@@ -118,7 +118,7 @@ class Acceptor:
         cover what was accepted at the earlier one.
         """
         noted_ballot, noted_through = self._watermark
-        if ballot == noted_ballot and through <= noted_through:
+        if through == 0 or (ballot == noted_ballot and through <= noted_through):
             return
         kept = tuple(record for record in self._unrecorded if record.ballot != ballot)
         self._unrecorded = (*kept, WatermarkRecord(ballot, through))

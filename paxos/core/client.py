@@ -17,14 +17,26 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from heapq import heappop, heappush
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from paxos.core.ids import RequestNumber, SessionId, Slot
 from paxos.core.messages import (
+    CancelWatch,
     ClientAnswer,
     ClientMessage,
     Level,
+    OpenSession,
+    Overloaded,
     Read,
+    ReadAnswer,
+    Redirect,
+    Results,
+    SessionOpened,
+    Status,
+    StatusAnswer,
+    Submit,
     Watch,
 )
 
@@ -33,6 +45,10 @@ if TYPE_CHECKING:
 
 MACHINE_NAME_LENGTH_MAX = 255
 """The longest name of a state machine, in characters."""
+
+# Plain numbers: comparing members of an enumeration costs several times as much, per command.
+_DONE, _FAILED = Status.DONE.value, Status.FAILED.value
+_APPLIED = (_DONE, _FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +215,7 @@ ClientEffect = Connect | Transmit | Ended
 
 
 class _Session:
-    """A session and what is numbered in it."""
+    """A session, and what is numbered in it."""
 
     __slots__ = ("following", "id", "sent")
 
@@ -217,7 +233,7 @@ class _Session:
 
 
 class _Request:
-    """One command. ``frame`` and ``doubtful`` say what is known of its attempts."""
+    """One command. ``frame`` and ``doubtful`` are what is known of its attempts."""
 
     __slots__ = ("command", "doubtful", "frame", "machine", "number", "session", "token")
 
@@ -228,28 +244,28 @@ class _Request:
         self.session: _Session | None = None
         self.number: RequestNumber = 0
         self.frame: RequestNumber = 0
-        """First number of the Submit it is in on this connection; 0 if none is unanswered."""
+        """First number of the Submit it left in, while that is unanswered on this connection."""
         self.doubtful = False
-        """Whether an attempt left on a connection that went before it was answered."""
+        """Whether an attempt was still unanswered when its connection went."""
 
 
 class _Question:
     """One read or watch; its token is its number on the wire."""
 
-    __slots__ = ("message", "reason", "retried")
+    __slots__ = ("message", "reason", "token")
 
-    def __init__(self, message: Read | Watch) -> None:
+    def __init__(self, token: int, message: Read | Watch) -> None:
+        self.token = token
         self.message = message
-        self.retried = isinstance(message, Read) and message.level is Level.LINEARIZABLE
-        """Whether to ask again when refused: another node, or this one a little later, may answer."""
-        self.reason = "no answer"
+        self.reason = ""
+        """Why it was refused last, if it was and is to be asked again."""
 
 
 class _Link(Enum):
-    """Where the client is with its connection."""
+    """Where the client stands with its connection."""
 
     AWAY = "away"
-    """None. The next is dialled at ``_dial_at``, if there is anything to ask."""
+    """None. ``_here`` is dialled at ``_dial_at``, if there is anything to ask by then."""
     DIALLING = "dialling"
     UP = "up"
 
@@ -257,9 +273,12 @@ class _Link(Enum):
 class Client:
     """A client of one cluster, without I/O.
 
+    The shell calls ``submit``, ``read``, ``watch`` and ``cancel`` whenever it likes, then
+    ``flush`` once; it calls ``handle`` for each event, and carries out in order what both return.
+
     Args:
         endpoints: Where replicas listen, opaque; the first is tried first.
-        rng: Spreads nonces and pauses.
+        rng: Draws nonces, and spreads pauses.
         options: Bounds and durations.
 
     Raises:
@@ -275,37 +294,567 @@ class Client:
         self._rng = rng
         self._options = options
         self._seen_through: Slot = 0
-        # Tokens. Those below _flushed may leave; the rest wait for flush().
+        # Tokens. Those below _flushed may leave, the rest wait for flush().
         self._next_token = 1
         self._flushed = 1
-        self._deadlines: list[tuple[float, int, int]] = []  # heap of (deadline, start, stop)
-        self._endings: list[ClientEffect] = []  # told with the next effects
-        # Requests. _unsent have no number; the others are in their session's `sent`.
-        self._requests: dict[int, _Request] = {}
+        self._open: dict[int, _Request | _Question] = {}  # every token that has not ended
+        self._deadlines: list[tuple[float, int, list[int]]] = []  # heap: when, start, [start, stop]
+        self._late: list[ClientEffect] = []  # effects of calls that return none: told next
+        # Requests. A request stands in _unsent, by token, or in its session's `sent`.
         self._unsent: dict[int, _Request] = {}
+        self._requests = 0  # how many there are in both
         self._session: _Session | None = None  # where new numbers come from
-        self._sessions: dict[SessionId, _Session] = {}  # it, and expired ones with requests
+        self._sessions: dict[SessionId, _Session] = {}  # that, and expired ones with requests
         self._nonce = 0  # of the session that is being opened; 0 for none
         self._opening = False  # whether that was asked for on this connection
-        self._resend = False  # whether numbered requests are not on this connection
-        self._submit_after = -math.inf  # a replica was overloaded: nothing leaves before
-        # Reads and watches; _unasked are those not on this connection.
-        self._reads: dict[int, _Question] = {}
-        self._watches: dict[int, _Question] = {}
+        self._resend = False  # whether a numbered request may be missing on this connection
+        self._submit_after = -math.inf  # a replica is overloaded: nothing leaves before
+        # Reads and watches that have not ended, by token: each in one of three.
         self._unasked: dict[int, _Question] = {}
-        self._ask_after = -math.inf
+        self._reads: dict[int, _Question] = {}  # asked on this connection
+        self._watches: dict[int, _Question] = {}  # asked on this connection
+        self._unwatched: list[int] = []  # cancelled, and not yet told to this connection's replica
+        self._ask_after = -math.inf  # a replica refused a read: nothing is asked before
         # The connection.
         self._link = _Link.AWAY
         self._here = self._endpoints[0]  # the endpoint of the connection, or the next to dial
+        self._position = 0  # where in _endpoints the last one tried stands
         self._dial_at = -math.inf
         self._quiet_since = -math.inf  # when something was last heard, or first waited for
-        self._leads = False  # whether this connection showed that its replica leads
+        self._leads = False  # whether the replica has shown on this connection that it leads
         self._setbacks = 0  # connections in a row on which nothing was heard
-        self._bounces = 0  # times sent elsewhere in a row without anything done
+        self._bounces = 0  # times in a row a replica sent us elsewhere, and nothing was done
+        self._shunned = ""  # the endpoint that failed last; until then a hint to it is not followed
+        self._shunned_until = -math.inf
+        self._obstacle = "no replica answered"  # what stands in the way, for a person
+        self._answers: dict[type[ClientAnswer], Callable[[Any, float, list[ClientEffect]], None]]
+        self._answers = {
+            SessionOpened: self._handle_session_opened,
+            Results: self._handle_results,
+            Overloaded: self._handle_overloaded,
+            ReadAnswer: self._handle_read_answer,
+            StatusAnswer: self._handle_status_answer,
+        }
 
-        self._handlers: dict[type[ClientAnswer], Callable[[Any, float], None]] = {}
+    # --- what a program asks --------------------------------------------------------------------
 
     @property
     def seen_through(self) -> Slot:
         """The highest slot of any answer so far."""
         return self._seen_through
+
+    def submit(self, machine: str, commands: Sequence[bytes], deadline: float) -> range:
+        """Have commands applied, each exactly once. They leave with the next ``flush``.
+
+        In quiet times they are applied in this order; across a failure they may not be.
+
+        Args:
+            machine: Name of the state machine.
+            commands: What its ``apply`` gets.
+            deadline: When each that has no answer ends Refused or Unknown; may be infinite.
+
+        Returns:
+            One token for each command. Each will end once, unless it is cancelled.
+
+        Raises:
+            ValueError: The name is too long.
+        """
+        _check_name(machine)
+        start = self._next_token
+        tokens = range(start, start + len(commands))
+        self._next_token = tokens.stop
+        options = self._options
+        if len(commands) > options.requests_max - self._requests:
+            refused = Refused(f"over {options.requests_max} requests of this client are under way")
+            self._late.extend([Ended(token, refused) for token in tokens])
+            return tokens
+        longest = options.command_bytes_max
+        entered, unsent = self._open, self._unsent
+        for token, command in zip(tokens, commands, strict=True):
+            if len(command) > longest:
+                text = f"a command may have {longest} bytes, not {len(command)}"
+                self._late.append(Ended(token, Refused(text)))
+                continue
+            entered[token] = unsent[token] = _Request(token, machine, command)
+            self._requests += 1
+        self._expect_by(deadline, tokens)
+        return tokens
+
+    def read(
+        self,
+        level: Level,
+        machine: str,
+        query: bytes,
+        deadline: float,
+        at_least: Slot | None = None,
+    ) -> int:
+        """Ask a state machine. The question leaves with the next ``flush``.
+
+        Args:
+            level: How fresh the answer must be.
+            machine: Name of the state machine.
+            query: What its ``query`` gets.
+            deadline: When it ends Refused; may be infinite.
+            at_least: The slot that a SESSION read must reflect; the highest seen if None.
+
+        Returns:
+            A token that ends as Done, Failed or Refused.
+
+        Raises:
+            ValueError: The name is too long.
+        """
+        _check_name(machine)
+        if at_least is None:
+            at_least = self._seen_through if level is Level.SESSION else 0
+        token = self._next_token
+        return self._ask(token, Read(token, level, machine, query, at_least), deadline)
+
+    def watch(self, machine: str, query: bytes, deadline: float) -> int:
+        """Wait until a state machine has something to tell, however often the connection changes.
+
+        Args:
+            machine: Name of the state machine.
+            query: What its ``watch`` gets.
+            deadline: When it ends Refused; may be infinite.
+
+        Returns:
+            A token that ends as Done, Failed or Refused.
+
+        Raises:
+            ValueError: The name is too long.
+        """
+        _check_name(machine)
+        token = self._next_token
+        return self._ask(token, Watch(token, machine, query, self._seen_through), deadline)
+
+    def cancel(self, token: int) -> None:
+        """Stop waiting: nothing more is said of ``token``. A command may be applied all the same.
+
+        A token that has ended, or never was, is no error.
+        """
+        entry = self._open.get(token)
+        if entry is not None:
+            self._forget(entry)
+
+    def flush(self, now: float) -> list[ClientEffect]:
+        """Send what was asked since the last time: one Submit for each run of one machine."""
+        self._flushed = self._next_token
+        return self._settle(now, self._taken_late())
+
+    def handle(self, event: ClientEvent, now: float) -> list[ClientEffect]:
+        """Take in what happened; return what is to be done, in order."""
+        out = self._taken_late()
+        match event:
+            case Answered(message=Redirect(), leader_url=leader_url):
+                self._handle_redirect(leader_url, now)
+            case Answered(message=message):
+                self._quiet_since = now
+                self._setbacks = 0
+                self._answers[type(message)](message, now, out)
+            case Connected(endpoint=endpoint):
+                self._handle_connected(endpoint, now)
+            case Disconnected(endpoint=endpoint):
+                if endpoint == self._here and self._link is not _Link.AWAY:
+                    self._try_next(now)
+            case DeadlinePassed():
+                pass  # What is due is looked for after every event.
+        return self._settle(now, out)
+
+    def next_deadline(self) -> float:
+        """When to call ``handle(DeadlinePassed(), ...)`` at the latest; infinite if never."""
+        due = self._deadlines[0][0] if self._deadlines else math.inf
+        if self._link is _Link.AWAY:
+            return min(due, self._dial_at) if self._open else due
+        if self._link is _Link.UP:
+            # A pause that is over has been set back to "none" by the last settling.
+            for pause in (self._submit_after, self._ask_after):
+                if pause != -math.inf:
+                    due = min(due, pause)
+        return min(due, self._silent_at())
+
+    # --- answers --------------------------------------------------------------------------------
+
+    def _handle_session_opened(
+        self, message: SessionOpened, now: float, out: list[ClientEffect]
+    ) -> None:
+        if message.nonce != self._nonce or message.session in self._sessions:
+            return  # The answer to an earlier sending of the same wish: one session is enough.
+        self._nonce, self._opening = 0, False
+        self._session = self._sessions[message.session] = _Session(message.session)
+        self._progressed()
+
+    def _handle_results(self, message: Results, now: float, out: list[ClientEffect]) -> None:
+        session = self._sessions.get(message.session)
+        if session is None:
+            return
+        self._progressed()
+        sent, entered, seen_through = session.sent, self._open, self._seen_through
+        expired: dict[int, _Request] = {}
+        for number, status, slot, data in message.results:
+            request = sent.get(number)
+            if request is None:
+                continue  # It has ended: a second answer, or one after the deadline.
+            if status in _APPLIED:
+                token = request.token
+                del sent[number], entered[token]
+                self._requests -= 1
+                seen_through = max(seen_through, slot)
+                out.append(Ended(token, _applied(status, slot, data)))
+            elif request.frame or request.doubtful:
+                self._not_applied(request, status, _text(data), expired, out)
+        self._seen_through = seen_through
+        if expired:
+            self._unsent = expired | self._unsent
+        self._retire(session)
+
+    def _not_applied(
+        self,
+        request: _Request,
+        status: int,
+        reason: str,
+        expired: dict[int, _Request],
+        out: list[ClientEffect],
+    ) -> None:
+        """One attempt was not applied. Only if it was the only one does that say anything."""
+        session = request.session
+        assert session is not None
+        if status == Status.EXPIRED and session is self._session:
+            self._session = None
+        if request.doubtful:
+            self._end(request, Unknown(f"an earlier attempt had no answer; now: {reason}"), out)
+        elif status == Status.EXPIRED:
+            del session.sent[request.number]
+            request.session, request.number, request.frame = None, 0, 0
+            expired[request.token] = request
+        else:
+            self._end(request, Refused(reason), out)
+
+    def _handle_overloaded(self, message: Overloaded, now: float, out: list[ClientEffect]) -> None:
+        first = message.first
+        if first == 0:
+            if message.session != self._nonce:
+                return
+            self._opening = False
+        elif not self._take_back(message.session, first):
+            return
+        self._obstacle = message.reason
+        hint = min(message.retry_after_ms / 1000, self._options.backoff_max_s)
+        self._submit_after = max(self._submit_after, now + max(hint, self._pause(0)))
+
+    def _take_back(self, session_id: SessionId, first: RequestNumber) -> bool:
+        """Note that the Submit that began at ``first`` was not taken; False if there is none."""
+        session = self._sessions.get(session_id)
+        if session is None:
+            return False
+        found = False
+        for number in range(first, session.following):
+            request = session.sent.get(number)
+            if request is None:
+                continue
+            if request.frame != first:
+                break
+            request.frame = 0
+            found = self._resend = True
+        return found
+
+    def _handle_read_answer(self, message: ReadAnswer, now: float, out: list[ClientEffect]) -> None:
+        token, status = message.number, message.status
+        question = self._reads.pop(token, None) or self._watches.pop(token, None)
+        if question is None:
+            return
+        asked = question.message
+        linearizable = isinstance(asked, Read) and asked.level is Level.LINEARIZABLE
+        if status in _APPLIED:
+            if linearizable:
+                self._progressed()
+            self._seen_through = max(self._seen_through, message.slot)
+            del self._open[token]
+            out.append(Ended(token, _applied(status, message.slot, message.data)))
+        elif linearizable:
+            question.reason = _text(message.data)
+            self._unasked[token] = question
+            self._ask_later(now)
+        else:
+            del self._open[token]
+            out.append(Ended(token, Refused(_text(message.data))))
+
+    def _ask_later(self, now: float) -> None:
+        """A replica refused a read that only a leader can answer: ask again, perhaps elsewhere."""
+        pause = now + self._pause(0)
+        if self._leads:
+            # It led a moment ago: it may only have too much to do. The next time we move on.
+            self._leads = False
+            self._ask_after = pause
+        else:
+            self._leave(self._next_endpoint(), pause)
+
+    def _handle_status_answer(
+        self, message: StatusAnswer, now: float, out: list[ClientEffect]
+    ) -> None:
+        """Nothing that was asked here."""
+
+    def _handle_redirect(self, leader_url: str | None, now: float) -> None:
+        if self._link is not _Link.UP:
+            return  # From the connection that was left: it has been followed.
+        self._setbacks = 0
+        self._obstacle = "no replica led"
+        if leader_url in (None, self._here) or (
+            leader_url == self._shunned and now < self._shunned_until
+        ):
+            target, at_once = self._next_endpoint(), False
+        else:
+            assert leader_url is not None
+            target, at_once = leader_url, self._bounces == 0
+        self._bounces += 1
+        self._leave(target, now if at_once else now + self._pause(0))
+
+    # --- the connection -------------------------------------------------------------------------
+
+    def _handle_connected(self, endpoint: str, now: float) -> None:
+        if endpoint == self._here and self._link is _Link.DIALLING:
+            self._link = _Link.UP
+            self._quiet_since = now
+
+    def _progressed(self) -> None:
+        """The replica answered as only a leader does."""
+        self._leads = True
+        self._bounces = 0
+
+    def _silent_at(self) -> float:
+        """When the connection is given up unless something is heard; infinite if nothing is due."""
+        quiet, timeout_s = self._quiet_since, self._options.silence_timeout_s
+        if self._link is _Link.DIALLING:
+            return quiet + timeout_s
+        due = math.inf
+        if self._link is _Link.UP:
+            if self._opening or any(session.sent for session in self._sessions.values()):
+                due = max(quiet, self._submit_after) + timeout_s
+            if self._reads:
+                due = min(due, quiet + timeout_s)
+            if self._watches:
+                due = min(due, quiet + self._options.watch_silence_timeout_s)
+        return due
+
+    def _try_next(self, now: float) -> None:
+        """The connection is dead: try the next endpoint, the first time without a pause."""
+        setbacks = self._setbacks
+        self._setbacks += 1
+        self._shunned = self._here
+        self._shunned_until = now + self._options.silence_timeout_s
+        pause = self._pause((setbacks - 1) // len(self._endpoints)) if setbacks else 0.0
+        self._leave(self._next_endpoint(), now + pause)
+
+    def _next_endpoint(self) -> str:
+        if self._here in self._endpoints:
+            self._position = self._endpoints.index(self._here)
+        self._position = (self._position + 1) % len(self._endpoints)
+        return self._endpoints[self._position]
+
+    def _pause(self, doublings: int) -> float:
+        options = self._options
+        longest = min(options.backoff_min_s * 2.0 ** min(doublings, 32), options.backoff_max_s)
+        return longest * (1.0 - self._rng.random() / 2)
+
+    def _leave(self, endpoint: str, dial_at: float) -> None:
+        """Give up the connection. What had no answer on it is in doubt from now on."""
+        for session in self._sessions.values():
+            for request in session.sent.values():
+                if request.frame:
+                    request.doubtful = True
+                    request.frame = 0
+        self._resend = True
+        self._opening = False
+        self._unasked = self._reads | self._watches | self._unasked
+        self._reads, self._watches = {}, {}
+        self._unwatched.clear()
+        self._submit_after = self._ask_after = -math.inf
+        self._leads = False
+        self._link = _Link.AWAY
+        self._here = endpoint
+        self._dial_at = dial_at
+
+    # --- what is due ----------------------------------------------------------------------------
+
+    def _taken_late(self) -> list[ClientEffect]:
+        out, self._late = self._late, []
+        return out
+
+    def _settle(self, now: float, out: list[ClientEffect]) -> list[ClientEffect]:
+        """Do everything that is due, whatever the event was."""
+        self._expire(now, out)
+        silent_at = self._silent_at()
+        if now >= silent_at:
+            self._try_next(now)
+        if self._link is _Link.UP:
+            self._send(now, out)
+            if silent_at == math.inf:
+                self._quiet_since = now
+        elif self._link is _Link.AWAY and self._open and now >= self._dial_at:
+            self._link = _Link.DIALLING
+            self._quiet_since = now
+            out.append(Connect(self._here))
+        return out
+
+    def _expire(self, now: float, out: list[ClientEffect]) -> None:
+        """End what is over its deadline, and forget deadlines of what has ended."""
+        heap, entered = self._deadlines, self._open
+        while heap:
+            deadline, _, tokens = heap[0]
+            start, stop = tokens
+            while start < stop and start not in entered:
+                start += 1
+            tokens[0] = start
+            if start < stop and deadline > now:
+                return
+            heappop(heap)
+            for token in range(start, stop):
+                entry = entered.get(token)
+                if entry is not None:
+                    self._end(entry, self._overdue(entry), out)
+
+    def _overdue(self, entry: _Request | _Question) -> Refused | Unknown:
+        if isinstance(entry, _Question):
+            return Refused(entry.reason or f"no answer before the deadline: {self._obstacle}")
+        if entry.frame or entry.doubtful:
+            return Unknown("it was sent, and no answer came before the deadline")
+        return Refused(f"it was not taken before the deadline: {self._obstacle}")
+
+    def _end(self, entry: _Request | _Question, outcome: Outcome, out: list[ClientEffect]) -> None:
+        self._forget(entry)
+        out.append(Ended(entry.token, outcome))
+
+    def _forget(self, entry: _Request | _Question) -> None:
+        token = entry.token
+        del self._open[token]
+        if isinstance(entry, _Question):
+            self._unasked.pop(token, None)
+            self._reads.pop(token, None)
+            if self._watches.pop(token, None) is not None:
+                self._unwatched.append(token)
+            return
+        self._requests -= 1
+        if entry.session is None:
+            del self._unsent[token]
+        else:
+            del entry.session.sent[entry.number]
+            self._retire(entry.session)
+
+    def _retire(self, session: _Session) -> None:
+        """Forget an expired session once nothing is numbered in it."""
+        if session is not self._session and not session.sent:
+            self._sessions.pop(session.id, None)
+
+    def _expect_by(self, deadline: float, tokens: range) -> None:
+        if deadline != math.inf:
+            heappush(self._deadlines, (deadline, tokens.start, [tokens.start, tokens.stop]))
+
+    def _ask(self, token: int, message: Read | Watch, deadline: float) -> int:
+        self._next_token = token + 1
+        self._open[token] = self._unasked[token] = _Question(token, message)
+        self._expect_by(deadline, range(token, token + 1))
+        return token
+
+    # --- what leaves ----------------------------------------------------------------------------
+
+    def _send(self, now: float, out: list[ClientEffect]) -> None:
+        out.extend([Transmit(CancelWatch(token)) for token in self._unwatched])
+        self._unwatched.clear()
+        if now >= self._ask_after:
+            self._ask_after = -math.inf
+            self._send_questions(out)
+        if now >= self._submit_after:
+            self._submit_after = -math.inf
+            self._send_requests(out)
+
+    def _send_questions(self, out: list[ClientEffect]) -> None:
+        left: dict[int, _Question] = {}
+        for token, question in self._unasked.items():
+            if token >= self._flushed:
+                left[token] = question
+                continue
+            message = question.message
+            (self._reads if isinstance(message, Read) else self._watches)[token] = question
+            out.append(Transmit(message))
+        self._unasked = left
+
+    def _send_requests(self, out: list[ClientEffect]) -> None:
+        if self._resend:
+            self._resend = False
+            for session in self._sessions.values():
+                unanswered = [r for r in session.sent.values() if not r.frame]
+                self._transmit(session, unanswered, out)
+        if next(iter(self._unsent), self._flushed) >= self._flushed:
+            return
+        if self._session is not None:
+            self._transmit(self._session, self._number(self._session), out)
+        elif not self._opening:
+            self._opening = True
+            self._nonce = self._nonce or 1 + self._rng.getrandbits(62)
+            out.append(Transmit(OpenSession(self._nonce)))
+
+    def _number(self, session: _Session) -> list[_Request]:
+        """Give the next numbers to what waits for one, as many as the window has room for."""
+        unsent, flushed, sent = self._unsent, self._flushed, session.sent
+        number = session.following
+        room = self._options.window_max - (number - 1 - session.acked_through)
+        taken: list[_Request] = []
+        for token, request in islice(unsent.items(), max(room, 0)):
+            if token >= flushed:
+                break
+            request.session = session
+            request.number = number
+            sent[number] = request
+            number += 1
+            taken.append(request)
+        session.following = number
+        if len(taken) == len(unsent):
+            unsent.clear()
+        else:
+            for request in taken:
+                del unsent[request.token]
+        return taken
+
+    def _transmit(
+        self, session: _Session, requests: list[_Request], out: list[ClientEffect]
+    ) -> None:
+        """Send numbered requests, in rising order, in as few Submits as the bounds allow."""
+        if not requests:
+            return
+        options, acked_through = self._options, session.acked_through
+        commands: list[bytes] = []
+        first = following = room = 0
+        machine = ""
+        for request in requests:
+            number, size = request.number, len(request.command)
+            if (
+                number != following
+                or size > room
+                or request.machine != machine
+                or len(commands) == options.submission_commands_max
+            ):
+                if commands:
+                    submit = Submit(session.id, first, acked_through, machine, tuple(commands))
+                    out.append(Transmit(submit))
+                commands, first, machine = [], number, request.machine
+                room = options.submission_bytes_max
+            commands.append(request.command)
+            request.frame = first
+            room -= size
+            following = number + 1
+        out.append(Transmit(Submit(session.id, first, acked_through, machine, tuple(commands))))
+
+
+def _check_name(machine: str) -> None:
+    if len(machine) > MACHINE_NAME_LENGTH_MAX:
+        raise ValueError(
+            f"a state machine's name has at most {MACHINE_NAME_LENGTH_MAX} characters:"
+            f" {machine[:40]!r}..."
+        )
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="replace")
+
+
+def _applied(status: int, slot: Slot, data: bytes) -> Done | Failed:
+    return Done(slot, data) if status == _DONE else Failed(slot, _text(data))

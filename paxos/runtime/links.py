@@ -5,8 +5,9 @@ every transport. Carries frames and never reads one after the handshake. It guar
 ``take`` calls a voter is the (node, incarnation) that a handshake proved, and at most one live
 process per node id is believed.
 
-The node's one task drives it: ``take`` for each channel that rang, then ``take_events``. There is no task per connection. One task per peer that this node dials, and one that watches over
-silence, only ever connect, close and ring.
+The node's one task drives it: ``take`` for each channel that rang, then ``take_events``. There is
+no task per connection. One task per peer that this node dials, and one that watches over silence,
+only ever connect, close and ring.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ from paxos.core.events import (
     WatchCancelled,
     WatchRequested,
 )
-from paxos.core.ids import ClientId, Instant, NodeId, Voter
+from paxos.core.ids import ClientId, Instant, NodeId, Slot, Voter
 from paxos.core.limits import Limits, Timing
 from paxos.core.messages import (
     CancelWatch,
@@ -47,7 +47,7 @@ from paxos.core.messages import (
     Watch,
 )
 from paxos.core.records import Recovered, replay
-from paxos.core.replica import Replica
+from paxos.core.replica import Replica, ReplicaStatus
 from paxos.core.state_machine import StateMachine
 from paxos.doorbell import Doorbell
 from paxos.runtime import observe
@@ -199,6 +199,7 @@ class Node:
         self._peers: set[NodeId] = set()  # connected now, as the replica was told
         self._clients: set[ClientId] = set()  # likewise
         self._leader: NodeId = 0  # as last logged
+        self._waiters: list[tuple[Callable[[], bool], trio.Event]] = []  # looked at after a pass
         # Room on disk: whether there is too little, as found out and as the replica was told.
         self._room_min = (
             max(setup.limits.batch_bytes_max, setup.limits.submission_bytes_max) + WRITE_OVERHEAD
@@ -220,13 +221,29 @@ class Node:
     @property
     def applied_through(self) -> int:
         """The last slot that this node's state machines reflect."""
-        return self._replica.status(self._now).applied_through
+        return self._status().applied_through
 
     def status(self) -> dict[str, Any]:
         """Return what ``paxos status`` shows of this node; the digest reads the whole state."""
-        return status_fields(
-            self._replica.status(self._now), self._replica.digest(), self._shell_status()
-        )
+        return status_fields(self._status(), self._replica.digest(), self._shell_status())
+
+    async def wait_applied(self, slot: Slot) -> None:
+        """Wait until this node's state machines reflect ``slot``."""
+        await self._wait(lambda: self.applied_through >= slot)
+
+    async def wait_leader(self) -> NodeId:
+        """Wait until this node knows of a leader; return it, a hint like any other."""
+        await self._wait(lambda: self._status().leader != 0)
+        return self._status().leader
+
+    async def _wait(self, condition: Callable[[], bool]) -> None:
+        changed = trio.Event()
+        self._waiters.append((condition, changed))
+        try:
+            if not condition():
+                await changed.wait()
+        finally:
+            self._waiters.remove((condition, changed))
 
     # --- life -------------------------------------------------------------------------------------
 
@@ -274,6 +291,9 @@ class Node:
             self._send(released)
             self._flush()
         self._look_for_room()
+        for condition, changed in self._waiters:
+            if condition():
+                changed.set()
 
     def _handle(self, event: Event) -> None:
         """Hand one event to the replica, and what it says to itself after it."""
@@ -427,10 +447,13 @@ class Node:
     # --- telling ----------------------------------------------------------------------------------
 
     def _note_leader(self) -> None:
-        known = self._replica.status(self._now)
+        known = self._status()
         if known.leader != self._leader:
             self._leader = known.leader
             self._log.info("leader changed", leader=known.leader, ballot=str(known.ballot))
+
+    def _status(self) -> ReplicaStatus:
+        return self._replica.status(self._now)
 
     def _shell_status(self) -> ShellStatus:
         links = self._links.status()

@@ -52,6 +52,8 @@ def logger(**fields: object) -> structlog.typing.FilteringBoundLogger:
         bound: structlog.typing.FilteringBoundLogger = structlog.get_logger().bind(**fields)
         return bound
     silent: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
-        None, processors=[], wrapper_class=structlog.make_filtering_bound_logger(100)
+        structlog.ReturnLogger(),
+        processors=[],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL),
     )
     return silent

@@ -17,6 +17,9 @@ from paxos.core.errors import PaxosError
 from paxos.core.ids import NodeId, Slot
 from paxos.core.records import Record
 
+SLOT_UNBOUNDED: Slot = 2**63 - 1
+"""End of an unknown range of which nobody knows the end. Compare with it; never count up to it."""
+
 
 class Identity(NamedTuple):
     """Whose data directory this is.
@@ -51,7 +54,7 @@ class WrongIdentity(StorageError):
 
 
 class DataDamaged(StorageError):
-    """What was durable cannot be read back. The text says which file, where, and what is in doubt."""
+    """What was durable cannot be read back. The text says which file, and what is in doubt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +62,10 @@ class Damage:
     """What a damaged log no longer knows.
 
     Attributes:
-        unknown: Inclusive slot ranges whose contents are in doubt.
+        unknown: Inclusive slot ranges whose contents are in doubt, in order, apart from each other.
+            A range may be long, or end at ``SLOT_UNBOUNDED``.
         hides_promise: Whether a promise or accepted ballot may be lost: such a node never votes
-            again and must be replaced.
+            again and must be replaced. Its log takes no more records.
         findings: One line for a person per place: file, offset, what is wrong.
     """
 
@@ -98,7 +102,12 @@ class Storage(Protocol):
     def load(self) -> Loaded:
         """Read the whole log, once, before anything is appended. Cuts a torn last batch.
 
+        What it returns is durable, whether or not it was before: a process may have been killed
+        before it had synced what can be read now. A log whose damage may hide a promise is read,
+        and refuses every later ``append`` and ``sync``.
+
         Raises:
+            StorageFull: There is no room to begin with.
             DataDamaged: Nothing usable is left (for example no valid header at all).
         """
 
@@ -110,14 +119,20 @@ class Storage(Protocol):
 
         Raises:
             StorageFailed: Fatal. The object accepts nothing afterwards.
+            StorageFull: There was no reserved room after all, and none to be had. What is staged
+                stays staged, and nothing of it may be acted on. Whoever heeds ``room_bytes`` never
+                sees this.
         """
 
     def reserve(self) -> None:
-        """Reserve more space ahead if less than a segment is left. Blocking; safe to run in a
-        thread beside ``append`` and ``sync``.
+        """Reserve more space ahead if less than a segment is left. Blocking.
+
+        Safe to run in a thread beside ``append`` and ``sync``, which themselves are called by one
+        thread at a time.
 
         Raises:
             StorageFull: No room; call again later.
+            StorageFailed: The disk failed. Fatal.
         """
 
     def close(self) -> None:

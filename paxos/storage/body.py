@@ -63,8 +63,7 @@ class Tally:
     def note(self, record: Record) -> Slot:
         """Take a record in; return the slot whose contents it carries, or 0."""
         if isinstance(record, AcceptedRecord):
-            if record.ballot > self.promised:
-                self.promised = record.ballot
+            self.promised = max(self.promised, record.ballot)
         elif isinstance(record, PromisedRecord):
             self.promised = max(self.promised, record.ballot)
             return 0
@@ -73,6 +72,5 @@ class Tally:
             return 0
         elif not isinstance(record, DecidedRecord):
             return 0
-        if record.slot > self.highest:
-            self.highest = record.slot
+        self.highest = max(self.highest, record.slot)
         return record.slot

@@ -102,9 +102,7 @@ def check_identity(directory: Path, found: Identity, expected: Identity | None) 
     )
 
 
-def take_directory(
-    disk: Disk, directory: Path, expected: Identity | None
-) -> tuple[Lock, Identity]:
+def take_directory(disk: Disk, directory: Path, expected: Identity | None) -> tuple[Lock, Identity]:
     """Hold a data directory for this process.
 
     The identity is looked at first, so that nothing is written into a stranger's directory.

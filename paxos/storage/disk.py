@@ -1,8 +1,9 @@
 """The directory port of the logs that are made of files, and the real disk behind it.
 
 Owns every system call of the default log. It must never know what the bytes mean. It exists so that
-tests can put a disk underneath that loses power, fails a sync or writes half (``paxos.testing.disk``).
-Errors of the operating system pass through as ``OSError``: who called knows whether they are fatal.
+tests can put a disk underneath that loses power, fails a sync or writes half
+(``paxos.testing.disk``). Errors of the operating system pass through as ``OSError``: who called
+knows whether they are fatal.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Protocol
 from paxos.storage.base import DirectoryInUse, StorageError
 
 LOCK_NAME = "lock"
-"""Names the process that holds a data directory, for people. The lock is on the directory itself."""
+"""Names the process that holds a data directory, for people. What is locked is the directory."""
 
 _NO_SUCH_FLAG = frozenset({errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS})
 

@@ -12,9 +12,9 @@ A sector is what a disk writes whole or not at all, so a header is there or it i
                      the last issued round, compacted_through, the oldest segment kept, and one bit
                      per sector of the body that is not all zero
 
-A header's checksum covers the rest of its sector, and so the body's checksum too: it is the one that
-the next batch repeats as a field. The random id tells a batch of this segment from bytes that only
-look like one. Integers are big-endian; bit i of the bitmap is bit i % 8 of byte i // 8.
+A header's checksum covers the rest of its sector, the body's checksum too: it is the one that the
+next batch repeats as a field. The random id tells a batch of this segment from bytes that only look
+like one. Integers are big-endian; bit i of the bitmap is bit i % 8 of byte i // 8.
 """
 
 from __future__ import annotations
@@ -103,6 +103,10 @@ class BatchHeader(NamedTuple):
     def span(self) -> int:
         """Bytes from the start of this batch to the start of the next."""
         return batch_span(self.length)
+
+    def matches(self, body: bytes) -> bool:
+        """Whether ``body`` is what this header was written for."""
+        return len(body) == self.length and zlib.crc32(body) == self.body_checksum
 
 
 def owner_digest(identity: Identity) -> bytes:
@@ -216,20 +220,8 @@ def decode_batch_header(sector: bytes, segment_id: bytes) -> BatchHeader | None:
     fields = _BATCH.unpack_from(sector, _PREFIX)
     if fields[3] != segment_id:
         return None
-    _, flags, length, *plain = fields[:10]
-    highest, round_, node, issued_round, compacted_through, oldest_segment, bitmap = fields[10:]
-    return BatchHeader(
-        checksum,
-        flags,
-        length,
-        *plain,
-        highest,
-        Ballot(round_, node),
-        issued_round,
-        compacted_through,
-        oldest_segment,
-        bitmap,
-    )
+    ballot = Ballot(*fields[10:12])
+    return BatchHeader._make((checksum, *fields[1:10], ballot, *fields[12:]))
 
 
 def nonzero_sectors(body: bytes) -> bytes:

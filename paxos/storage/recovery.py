@@ -1,16 +1,16 @@
 """What a log still knows: the judgement over the bytes of its segments. Pure.
 
-Owns the difference between a torn last batch, which is cut, and damage, which is told. It must never
-open a file. It guards DESIGN's rule that a slot whose record is lost is *unknown*, never empty:
+Owns the difference between a torn last batch, which is cut, and damage, which is told. It must
+never open a file. It guards the rule that a slot whose record is lost is *unknown*, never empty:
 
 - Every block is looked at, up to the end that the next segment names; past it, none.
-- A bad batch with a valid one after it is damage: its slots are unknown. The next header names them;
-  where more than one batch is lost it cannot, and every slot up to its highest is unknown.
-- A bad last batch is torn only if its header sector is all zero, or its header is valid and a sector
-  marked as not zero is all zero: that is what a write leaves that was cut short. No other bad last
-  batch can be explained so; it is damage that may hide a promise.
-- A slot that is unknown is mended by what stands for it after the loss: a decided value, or one that
-  was accepted anew.
+- A bad batch with a valid one after it is damage: its slots are unknown. The next header names
+  them; where more than one batch is lost it cannot, and every slot up to its highest is unknown.
+- A bad last batch is torn only if its header sector is all zero, or its header is valid and a
+  sector marked as not zero is all zero: that is what a write leaves that was cut short. No other
+  bad last batch can be explained so; it is damage that may hide a promise.
+- A slot that is unknown is mended by what stands for it after the loss: a decided value, or one
+  that was accepted anew.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from paxos.core.records import (
     PromisedRecord,
     Record,
 )
-from paxos.storage.base import SLOT_UNBOUNDED, Damage, DataDamaged, Identity
+from paxos.storage.base import SLOT_UNBOUNDED, Damage, Identity, StorageError
 from paxos.storage.body import read_records
 from paxos.storage.layout import (
     BLOCK,
@@ -57,7 +57,8 @@ class SegmentBytes(NamedTuple):
 class Batch(NamedTuple):
     """A sound batch, and where it stands."""
 
-    segment: int
+    segment: str
+    number: int
     offset: int
     header: BatchHeader
     body: bytes
@@ -67,16 +68,21 @@ class Bad(NamedTuple):
     """A place where a batch should stand and none does.
 
     Attributes:
-        place: File and offset.
-        what: What is wrong with it.
+        segment: The file's name.
+        offset: Where in it.
+        what: What is wrong there.
         header: The batch's header, if that much is sound.
         torn: Whether a write that was cut short explains it.
     """
 
-    place: str
+    segment: str
+    offset: int
     what: str
     header: BatchHeader | None
     torn: bool
+
+    def __str__(self) -> str:
+        return f"{self.segment}: offset {self.offset}: {self.what}"
 
 
 class Gap(NamedTuple):
@@ -119,7 +125,7 @@ def judge(segments: Sequence[SegmentBytes], identity: Identity) -> Verdict:
         identity: Whose log it is.
 
     Raises:
-        DataDamaged: Another version of this program wrote it.
+        StorageError: Another version of this program wrote it.
     """
     verdict = Verdict()
     chain = _Chain(verdict)
@@ -128,13 +134,11 @@ def judge(segments: Sequence[SegmentBytes], identity: Identity) -> Verdict:
     owner = owner_digest(identity)
     for index, (segment, header) in enumerate(zip(segments, headers, strict=True)):
         is_last = index == len(segments) - 1
-        if segment.number != index + 1 and (
-            index == 0 or segment.number != segments[index - 1].number + 1
-        ):
+        if segment.number != (segments[index - 1].number + 1 if index else 1):
             verdict.findings.append(f"{segment.name}: the segment before it is missing")
         if header is None or header.number != segment.number or header.owner != owner:
             what = "its header is damaged" if header is None else "it belongs to another log"
-            chain.miss(Bad(segment.name, what, None, torn=False))
+            chain.miss(Bad(segment.name, 0, what, None, torn=False))
             continue
         end = None if is_last else _named_end(segment, header, headers[index + 1])
         for found in _scan(segment, header, end):
@@ -142,8 +146,11 @@ def judge(segments: Sequence[SegmentBytes], identity: Identity) -> Verdict:
                 chain.take(found)
             else:
                 # A segment gets its name only when its first batch is durable.
-                first = found.place.endswith(f"offset {BLOCK}")
-                chain.miss(found._replace(torn=found.torn and is_last and not first))
+                torn = found.torn and is_last and found.offset != BLOCK
+                chain.miss(found._replace(torn=torn))
+        if is_last and len(segment.data) < header.size:
+            what = f"the file ends here, before its {header.size} bytes"
+            chain.miss(Bad(segment.name, len(segment.data), what, None, torn=False))
     chain.finish()
     return verdict
 
@@ -152,7 +159,7 @@ def _header(segment: SegmentBytes) -> SegmentHeader | None:
     try:
         return decode_segment_header(segment.data)
     except FormatUnknown as error:
-        raise DataDamaged(f"{segment.name}: {error}") from None
+        raise StorageError(f"{segment.name}: {error}") from None
 
 
 def _named_end(
@@ -166,28 +173,29 @@ def _named_end(
 
 def _scan(segment: SegmentBytes, header: SegmentHeader, end: int | None) -> Iterator[Batch | Bad]:
     """Yield what stands in a segment before its end: sound batches, and what is wrong."""
-    data = segment.data
-    if end is not None and len(data) < end:
-        data = data.ljust(end, b"\0")
-    stop = len(data.rstrip(b"\0")) if end is None else end
+    if end is None:
+        data = segment.data
+        stop = len(data.rstrip(b"\0"))
+    else:
+        data = segment.data[:end].ljust(end, b"\0")
+        stop = end
     offset = BLOCK
     while offset < stop:
-        place = f"{segment.name}: offset {offset}"
         sector = data[offset : offset + SECTOR]
-        batch = _batch_header(sector, header.id, place)
+        batch = _batch_header(sector, header.id, f"{segment.name}: offset {offset}")
         if batch is None:
             blank = is_zero(sector)
             what = "the batch's header is missing" if blank else "the batch's header is damaged"
-            yield Bad(place, what, None, torn=blank)
+            yield Bad(segment.name, offset, what, None, torn=blank)
             offset = _next_header(data, offset + BLOCK, stop, header.id)
             continue
         body = data[offset + SECTOR : offset + SECTOR + batch.length]
         lost = lost_sectors(batch, body.ljust(batch.length, b"\0"))
         if not lost and batch.matches(body):
-            yield Batch(segment.number, offset, batch, body)
+            yield Batch(segment.name, segment.number, offset, batch, body)
         else:
             what = f"sector {lost[0]} of the batch is missing" if lost else "the batch is damaged"
-            yield Bad(place, what, batch, torn=bool(lost))
+            yield Bad(segment.name, offset, what, batch, torn=bool(lost))
         offset += batch.span
 
 
@@ -195,7 +203,7 @@ def _batch_header(sector: bytes, segment_id: bytes, place: str) -> BatchHeader |
     try:
         return decode_batch_header(sector, segment_id)
     except FormatUnknown as error:
-        raise DataDamaged(f"{place}: {error}") from None
+        raise StorageError(f"{place}: {error}") from None
 
 
 def _next_header(data: bytes, start: int, stop: int, segment_id: bytes) -> int:
@@ -216,12 +224,14 @@ class _Chain:
 
     def take(self, batch: Batch) -> None:
         """A sound batch stands next."""
-        if self._header_found(batch.header, f"offset {batch.offset} of segment {batch.segment}"):
+        if self._header_found(batch.header, f"{batch.segment}: offset {batch.offset}"):
             self._verdict.batches.append(batch)
 
     def miss(self, bad: Bad) -> None:
         """Something else stands where a batch should."""
-        if bad.header is not None and not self._header_found(bad.header, bad.place):
+        if bad.header is not None and not self._header_found(
+            bad.header, f"{bad.segment}: offset {bad.offset}"
+        ):
             return
         self._bad.append(bad)
 
@@ -229,9 +239,9 @@ class _Chain:
         """There is nothing more. Tell a torn end from a damaged one."""
         bad, verdict = self._bad, self._verdict
         if len(bad) == 1 and bad[0].torn:
-            verdict.torn.append(f"{bad[0].place}: {bad[0].what}: never finished, and cut")
+            verdict.torn.append(f"{bad[0]}: never finished, and cut")
         elif bad:
-            verdict.findings += [f"{each.place}: {each.what}" for each in bad]
+            verdict.findings += map(str, bad)
             verdict.end_lost = True
             header = bad[-1].header
             verdict.end_highest = SLOT_UNBOUNDED if header is None else header.highest
@@ -254,7 +264,7 @@ class _Chain:
             verdict.findings.append(f"{place}: {absent} batches are missing before this one")
         if broken:
             verdict.findings.append(f"{place}: does not follow from the batch before it")
-        verdict.findings += [f"{bad.place}: {bad.what}" for bad in self._bad]
+        verdict.findings += map(str, self._bad)
         self._bad.clear()
         self._next_sequence = header.sequence + 1
         self._checksum = header.checksum
@@ -276,7 +286,7 @@ def read_contents(verdict: Verdict, identity: Identity) -> Contents:
     """Decode the records of all sound batches, and work out which slots are unknown.
 
     Raises:
-        DataDamaged: A record is not understood: another version of this program wrote it.
+        StorageError: A record is not understood: another version of this program wrote it.
     """
     records: list[Record] = []
     doubts: list[tuple[int, Slot, Slot]] = []
@@ -295,9 +305,8 @@ def read_contents(verdict: Verdict, identity: Identity) -> Contents:
         try:
             whole, unfinished = read_records(unfinished + batch.body if continues else batch.body)
         except ProtocolError as error:
-            raise DataDamaged(
-                f"segment {batch.segment}: offset {batch.offset}: {error};"
-                " start the version that wrote it"
+            raise StorageError(
+                f"{batch.segment}: offset {batch.offset}: {error}; start the version that wrote it"
             ) from None
         records += whole
     while gap is not None:

@@ -11,13 +11,13 @@ import random
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-from paxos.codec import unpack_batch
+from paxos.codec import encode_submission, submission_header, unpack_batch, wrap_submission
 from paxos.core.config import Configuration, Configurations
 from paxos.core.effects import Effect, Persist, Reply, Send
 from paxos.core.events import DeadlinePassed, Event, Received, Submission, Submitted
-from paxos.core.ids import ClientId, Instant, NodeId, Voter
+from paxos.core.ids import ClientId, Instant, NodeId, SessionId, Voter
 from paxos.core.limits import Limits, Timing
-from paxos.core.messages import ClientAnswer, PeerMessage
+from paxos.core.messages import ClientAnswer, OpenSession, PeerMessage, SessionOpened, Submit
 from paxos.core.quorum import Quorums
 from paxos.core.records import Record, replay
 from paxos.core.replica import ALL_ROLES, Replica, Role
@@ -38,7 +38,7 @@ Wanted = Callable[[Transit], bool]
 """Picks messages."""
 
 
-def everything(transit: Transit) -> bool:
+def everything(_: Transit) -> bool:
     """Pick every message."""
     return True
 
@@ -126,11 +126,19 @@ class Stepped:
         """Give a node an event and run its effects."""
         self._run(node, self.replicas[node].handle(event, self.now))
 
-    def submit(
-        self, node: NodeId, client: ClientId, session: int, first: int, payload: bytes
-    ) -> None:
-        """A client's submission, already wrapped, arrives at a node."""
-        self.handle(node, Submitted([Submission(client, session, first, payload)]))
+    def submit(self, node: NodeId, client: ClientId, message: Submit | OpenSession) -> None:
+        """A client's submission arrives at a node."""
+        payload = encode_submission(message)
+        session, first = submission_header(payload)
+        wrapped = wrap_submission(payload)
+        self.handle(node, Submitted([Submission(client, session, first, wrapped)]))
+
+    def open_session(self, node: NodeId, client: ClientId) -> SessionId:
+        """Open a session through a leader, with every message delivered; return its id."""
+        self.submit(node, client, OpenSession(1000 + client))
+        self.settle()
+        answers = [answer for _, _, answer in self.replies if isinstance(answer, SessionOpened)]
+        return answers[-1].session
 
     # --- disks ---
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from paxos.cli.status import NodeAnswer, cluster_document
+from paxos.cli.connect import NodeAnswer
+from paxos.cli.status import cluster_document
 
 URL = "tcp://127.0.0.1:700{}"
 

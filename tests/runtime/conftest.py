@@ -1,15 +1,31 @@
-"""Runs this directory's async tests under trio; those marked ``virtual_time`` never wait."""
+"""Runs this directory's async tests under trio, and gives them small clusters to break.
+
+A test marked ``virtual_time`` runs on trio's autojump clock: it never waits, however long its
+timeouts are. Only for clusters in memory; sockets take real time.
+"""
 
 from __future__ import annotations
 
 import inspect
-from functools import partial
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 from trio.testing import MockClock
 
+import paxos
+from paxos import cluster as cluster_file
+from paxos.cluster import ClusterFile, NodeEntry
+from paxos.core.state_machine import CommandFailed, Stamp
+from paxos.runtime.node import Node
+from paxos.storage.base import Storage
+
 TEST_TIMEOUT_S = 30.0
+NAME = "ledger"
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -18,14 +34,203 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     function = pyfuncitem.obj
     if not inspect.iscoroutinefunction(function):
         return None
-    names = inspect.signature(function).parameters
-    arguments = {name: pyfuncitem.funcargs[name] for name in names}
+    arguments = {name: pyfuncitem.funcargs[name] for name in inspect.signature(function).parameters}
     virtual = pyfuncitem.get_closest_marker("virtual_time") is not None
 
     async def run() -> None:
-        # On virtual time the longest wait is jumped over, so a hang needs a longer leash.
+        # Virtual time jumps over waits, so that a hang there passes any bound at once.
         with trio.fail_after(TEST_TIMEOUT_S * (100 if virtual else 1)):
             await function(**arguments)
 
-    trio.run(partial(run), clock=MockClock(autojump_threshold=0) if virtual else None)
+    trio.run(run, clock=MockClock(autojump_threshold=0) if virtual else None)
     return True
+
+
+class Ledger:
+    """Remembers every command. Commands that begin with "bad" fail."""
+
+    def __init__(self) -> None:
+        self.commands: list[bytes] = []
+
+    def apply(self, command: bytes, at: Stamp) -> bytes:
+        """Append the command; return how many there are."""
+        if command.startswith(b"bad"):
+            raise CommandFailed(f"{command.decode()} is bad")
+        self.commands.append(command)
+        return str(len(self.commands)).encode()
+
+    def query(self, query: bytes) -> bytes:
+        """Return how many commands there are, or all of them."""
+        if query == b"all":
+            return b" ".join(self.commands)
+        return str(len(self.commands)).encode()
+
+    def watch(self, query: bytes) -> bytes | None:
+        """Answer once there are more than ``query`` commands."""
+        count = len(self.commands)
+        return str(count).encode() if count > int(query) else None
+
+    def snapshot(self) -> Iterable[bytes]:
+        """Return all commands."""
+        return list(self.commands)
+
+    def restore(self, chunks: Iterable[bytes]) -> None:
+        """Take all commands."""
+        self.commands = list(chunks)
+
+
+class LocalCluster:
+    """Nodes in this process that are started and killed by number."""
+
+    def __init__(self, file: ClusterFile, nursery: trio.Nursery) -> None:
+        self.file = file
+        self.ledgers: dict[int, Ledger] = {}
+        """The state machine of each node, since it was last started."""
+        self.nodes: dict[int, Node] = {}
+        """The nodes that run."""
+        self._nursery = nursery
+        self._scopes: dict[int, trio.CancelScope] = {}
+        self._ended: dict[int, trio.Event] = {}
+
+    async def start(self, *nodes: int, storage: Storage | None = None) -> None:
+        """Start nodes, all if none is named."""
+        for node in nodes or tuple(self.file.urls):
+            await self._nursery.start(self._run, node, storage)
+
+    async def kill(self, *nodes: int) -> None:
+        """Cancel nodes where they stand, and wait until they are gone."""
+        for node in nodes or tuple(self.nodes):
+            self._scopes[node].cancel()
+            await self._ended[node].wait()
+
+    async def leader(self) -> int:
+        """Wait until all nodes that run know of a leader, the same; return it."""
+        leaders = {await node.wait_leader() for node in self.nodes.values()}
+        assert len(leaders) == 1
+        return leaders.pop()
+
+    async def caught_up(self) -> None:
+        """Wait until all nodes that run have applied what any has; their states must agree."""
+        nodes = self.nodes.values()
+        last = max(node.status()["decided_through"] for node in nodes)
+        for node in nodes:
+            await node.wait_applied(last)
+        states = {(node.applied_through, node.status()["digest"]) for node in nodes}
+        assert len(states) == 1
+
+    def client(self, **options: Any) -> AbstractAsyncContextManager[paxos.Client]:
+        """Open a client of this cluster."""
+        return paxos.open_client(self.file, **options)
+
+    async def _run(
+        self,
+        number: int,
+        storage: Storage | None,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        ledger = Ledger()
+        self._ended[number] = trio.Event()
+        try:
+            with trio.CancelScope() as scope:
+                self._scopes[number] = scope
+                opened = paxos.open_node(
+                    self.file, number, machines={NAME: ledger}, storage=storage
+                )
+                async with opened as node:
+                    self.ledgers[number], self.nodes[number] = ledger, node
+                    task_status.started()
+                    await trio.sleep_forever()
+        finally:
+            self.nodes.pop(number, None)
+            self._ended[number].set()
+
+
+@asynccontextmanager
+async def _local_cluster(file: ClusterFile) -> AsyncIterator[LocalCluster]:
+    async with trio.open_nursery() as nursery:
+        yield LocalCluster(file, nursery)
+        nursery.cancel_scope.cancel()
+
+
+class Acknowledged:
+    """Commands that a client was told are done, in that order."""
+
+    def __init__(self) -> None:
+        self.commands: list[bytes] = []
+        self._milestones: dict[int, trio.Event] = {}
+
+    def add(self, command: bytes) -> None:
+        """Note one more."""
+        self.commands.append(command)
+        milestone = self._milestones.get(len(self.commands))
+        if milestone is not None:
+            milestone.set()
+
+    async def more(self, count: int) -> None:
+        """Wait until there are ``count`` more than now."""
+        milestone = self._milestones[len(self.commands) + count] = trio.Event()
+        await milestone.wait()
+
+
+LocalClusterMaker = Callable[..., AbstractAsyncContextManager[LocalCluster]]
+
+
+@pytest.fixture
+def memory_cluster() -> LocalClusterMaker:
+    """Return a maker of clusters in memory; keywords replace fields of the cluster file."""
+
+    def make(**changes: Any) -> AbstractAsyncContextManager[LocalCluster]:
+        return _local_cluster(replace(paxos.memory_cluster(3), **changes))
+
+    return make
+
+
+@pytest.fixture(params=["memory", "tcp", "ws"])
+def any_cluster(
+    request: pytest.FixtureRequest, tmp_path: Path, free_ports: list[int]
+) -> LocalClusterMaker:
+    """Return a maker of clusters over each transport; over sockets the logs are real files."""
+
+    def make(**changes: Any) -> AbstractAsyncContextManager[LocalCluster]:
+        if request.param == "memory":
+            return _local_cluster(replace(paxos.memory_cluster(3), **changes))
+        file = cluster_file.found(
+            tmp_path / "cluster",
+            replicas=3,
+            machines={NAME: "somewhere:Ledger"},
+            transport=request.param,
+        )
+        nodes = tuple(
+            NodeEntry(node.id, f"{request.param}://127.0.0.1:{port}", node.data, node.incarnation)
+            for node, port in zip(file.nodes, free_ports, strict=True)
+        )
+        return _local_cluster(replace(file, nodes=nodes, **changes))
+
+    return make
+
+
+@pytest.fixture
+def free_ports() -> list[int]:
+    """Return three ports that nobody listens on at the moment."""
+    import socket
+
+    holders = [socket.socket() for _ in range(3)]
+    for holder in holders:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+    ports = [holder.getsockname()[1] for holder in holders]
+    for holder in holders:
+        holder.close()
+    return ports
+
+
+@pytest.fixture
+def ledger_name() -> str:
+    """Return the name of the state machine in these clusters."""
+    return NAME
+
+
+@pytest.fixture
+def acknowledged() -> Acknowledged:
+    """Return an empty record of what was acknowledged."""
+    return Acknowledged()
