@@ -39,7 +39,11 @@ class FrameInvalid(ChannelClosed):
 
 
 class Channel(Protocol):
-    """One connection. Belongs to the task that waits on its doorbell."""
+    """One connection. Belongs to the task that waits on its doorbell.
+
+    The doorbell names a channel when frames come or it closes, and need not name it again for
+    frames that were left there: whoever is told of a channel takes from it.
+    """
 
     @property
     def remote(self) -> str:
@@ -70,7 +74,11 @@ class Channel(Protocol):
         """
 
     def close(self) -> None:
-        """Close at once, without blocking. Idempotent. The other side sees ChannelClosed."""
+        """Close at once, without blocking. Idempotent. The other side sees ChannelClosed.
+
+        What was sent and has left arrives before that; what has not left may be lost, but only
+        whole frames from the end. Nothing rings here: who closes knows.
+        """
 
 
 class Transport(Protocol):
@@ -91,6 +99,8 @@ class Transport(Protocol):
         """Listen on ``url`` inside the context; ``accept`` is called for each new channel.
 
         The context's value is the URL with the port that was really bound (port 0 asks for any).
+        ``accept`` may be called from inside ``doorbell.wait`` or from another task, and does not
+        ring: whoever wants to see the new channel in what ``wait`` returns rings for it.
 
         Raises:
             TransportError: The address is in use or makes no sense; the text says which.

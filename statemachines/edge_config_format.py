@@ -107,10 +107,11 @@ DEFAULT_LIMITS: Final = EdgeConfigLimits()
 _ARRAY_ITEMS_MAX = 1024
 """Longer arrays are malformed. msgpack reserves memory for an array before it has its items."""
 
-# Control characters are the two ranges of Unicode's category Cc, which will never change.
-_CONTROL = r"\x00-\x1f\x7f-\x9f"
-_KEY = re.compile(rf"[^/{_CONTROL}]+(?:/[^/{_CONTROL}]+)*").fullmatch
-_PATTERN = re.compile(rf"[^{_CONTROL}]*").fullmatch
+# Control characters (Unicode's category Cc, which will never change), and surrogates, which UTF-8
+# cannot write: msgpack lets none in, but a caller's text may hold them.
+_REFUSED = r"\x00-\x1f\x7f-\x9f\ud800-\udfff"
+_KEY = re.compile(rf"[^/{_REFUSED}]+(?:/[^/{_REFUSED}]+)*").fullmatch
+_PATTERN = re.compile(rf"[^{_REFUSED}]*").fullmatch
 _CONTENT_TYPE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?").fullmatch
 _COMMON_CONTENT_TYPES = {name: name for name in (JSON, BYTES, TEXT)}
 
@@ -156,22 +157,24 @@ def check_key(key: object, limits: EdgeConfigLimits = DEFAULT_LIMITS) -> None:
     """
     if type(key) is not str:
         fail_malformed("the key is not text")
-    # Only a key that may be too long is encoded: a character is at most 4 bytes.
-    if len(key) * 4 > limits.key_bytes_max and _utf8_length(key) > limits.key_bytes_max:
+    if len(key) > limits.key_bytes_max:
         raise CommandFailed(f"key too long: the limit is {limits.key_bytes_max} bytes")
     if _KEY(key) is None:
         raise CommandFailed(
             "bad key: a key is segments joined by single slashes, none empty, without control"
             " characters"
         )
+    # Only a key that may be too long is encoded: a character is at most 4 bytes.
+    if len(key) * 4 > limits.key_bytes_max and len(key.encode()) > limits.key_bytes_max:
+        raise CommandFailed(f"key too long: the limit is {limits.key_bytes_max} bytes")
 
 
 def check_pattern(pattern: object, limits: EdgeConfigLimits = DEFAULT_LIMITS) -> None:
     """Refuse what begins no key: a prefix is any text without control characters."""
     if type(pattern) is not str:
         fail_malformed("the prefix is not text")
-    if _utf8_length(pattern) > limits.key_bytes_max:
-        raise CommandFailed(f"prefix too long: the limit is {limits.key_bytes_max} bytes")
+    if len(pattern) > limits.key_bytes_max:
+        raise CommandFailed(f"prefix too long: the limit is {limits.key_bytes_max} characters")
     if _PATTERN(pattern) is None:
         raise CommandFailed("bad prefix: it contains a control character")
 
@@ -294,10 +297,3 @@ def parse_future_revision(text: str) -> tuple[int, int] | None:
 def _parse(pattern: str, text: str) -> tuple[int, int] | None:
     found = re.fullmatch(pattern, text)
     return None if found is None else (int(found[1]), int(found[2]))
-
-
-def _utf8_length(text: str) -> int:
-    try:
-        return len(text.encode())
-    except UnicodeEncodeError:  # a lone surrogate; msgpack lets none in, a caller's key may hold it
-        raise CommandFailed("bad key: it cannot be written in UTF-8") from None

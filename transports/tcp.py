@@ -117,8 +117,7 @@ class TcpChannel:
             self._end(_text(error))
             raise ChannelClosed(f"{self._remote}: {self._mute}") from error
         if not length:
-            cut_short = ", in the middle of a frame" if self._cutter.partial else ""
-            self._end(f"closed by the other side{cut_short}")
+            self._end("closed by the other side")
             raise ChannelClosed(f"{self._remote}: {self._mute}")
         frames = self._cutter.cut(self._buffer[:length])
         if not frames:

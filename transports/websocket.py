@@ -204,7 +204,7 @@ class WebSocketChannel:
         fault = "text where frames must be"
         if isinstance(message, bytes):
             frames = self._cutter.cut(message)
-            fault = self._cutter.fault or ("half a frame" if self._cutter.partial else "")
+            fault = self._cutter.fault
             if frames and not self._why:
                 self._arrived.extend(frames)
                 self._arrived_bytes += sum(map(len, frames))
@@ -292,11 +292,16 @@ async def _carry(
     try:
         async with trio.open_nursery() as nursery:
             library: trio.Nursery = await nursery.start(_contain, faults)
-            connection = await _upgraded(library, stream, upgrade, faults)
-            task_status.started("; ".join(faults))
-            if connection is not None:
-                await channel.run(connection)
-            nursery.cancel_scope.cancel()
+            # When all is cancelled at once, the farewell still needs somebody who reads.
+            library.cancel_scope.shield = True
+            try:
+                connection = await _upgraded(library, stream, upgrade, faults)
+                task_status.started("; ".join(faults))
+                if connection is not None:
+                    await channel.run(connection)
+            finally:
+                library.cancel_scope.cancel()
+                nursery.cancel_scope.cancel()
     finally:
         await trio.aclose_forcefully(stream)
 

@@ -56,7 +56,7 @@ class Plan:
         clients: How many.
         outstanding: Operations a client keeps in flight.
         burst: Commands handed over at once.
-        think_s: Mean pause between two operations of a client.
+        think_s: Mean pause between two operations of a worker (a client has ``outstanding``).
         reads: Share of operations that read.
         watchers: Clients that also watch a list.
         keys: How many.
@@ -67,8 +67,10 @@ class Plan:
         calm_s: Mean time between two spells.
         spell_s: Mean length of a spell.
         abandon: Whether a minority stays down for ever when the rest heals.
-        deliveries: The faults end after this many, ...
-        commands: ... and this many completed commands (or after ``faults_s_max``).
+        faults_s: Shortest and longest time that faults last; in between they end when both of the
+            following are reached.
+        deliveries: So many messages handed over.
+        commands: So many commands completed; the healed cluster goes on until they are.
     """
 
     nodes: int
@@ -99,9 +101,9 @@ class Plan:
     calm_s: float
     spell_s: float
     abandon: bool
+    faults_s: tuple[float, float]
     deliveries: int
     commands: int
-    faults_s_max: float = 60.0
 
 
 def draw_plan(rng: random.Random) -> Plan:
@@ -110,6 +112,8 @@ def draw_plan(rng: random.Random) -> Plan:
     phase1, phase2 = _draw_quorums(rng, nodes)
     timing = _draw_timing(rng)
     faults = _draw_faults(rng)
+    clients, outstanding, burst = rng.randint(2, 5), rng.choice((1, 2, 4)), rng.choice((1, 1, 2, 5))
+    rate_s = rng.choice((30.0, 60.0, 150.0))  # operations per second that clients try for
     shortest = rng.choice((0.0002, 0.001, 0.004))
     sync = rng.choice((0.0005, 0.002, 0.01))
 
@@ -127,10 +131,10 @@ def draw_plan(rng: random.Random) -> Plan:
         inline_sync=rng.random() < 0.5,
         sync_s=(sync * rng.choice((0.2, 1.0)), sync),
         latency_s=(shortest, shortest * rng.choice((0.2, 1.0, 3.0))),
-        clients=rng.randint(2, 5),
-        outstanding=rng.choice((1, 2, 4, 8)),
-        burst=rng.choice((1, 1, 2, 5)),
-        think_s=rng.choice((0.005, 0.02, 0.05)),
+        clients=clients,
+        outstanding=outstanding,
+        burst=burst,
+        think_s=clients * outstanding * (1 + burst) / 2 / rate_s,
         reads=rng.choice((0.1, 0.25, 0.4)),
         watchers=rng.choice((0, 0, 1, 2)),
         keys=rng.choice((1, 2, 5)),
@@ -142,11 +146,12 @@ def draw_plan(rng: random.Random) -> Plan:
         overtaking=rate("reordering", 0.05, 0.3),
         replays=rate("late replay", 0.01, 0.03),
         drift=rate("clock drift", 0.001, 0.05, 0.3),
-        calm_s=timing.election_timeout_s * rng.choice((0.5, 1.0, 2.0)),
-        spell_s=timing.election_timeout_s * rng.choice((1.0, 2.0, 3.0)),
+        calm_s=timing.election_timeout_s * rng.choice((0.7, 1.5, 3.0)),
+        spell_s=timing.election_timeout_s * rng.choice((0.5, 1.0, 2.0)),
         abandon=rng.random() < 0.2,
-        deliveries=2500,
-        commands=200,
+        faults_s=(8 * timing.election_timeout_s, 30 * timing.election_timeout_s),
+        deliveries=2400,
+        commands=180,
     )
 
 

@@ -139,7 +139,8 @@ class Simulation:
             if world.now >= look:
                 look = world.now + LOOK_S
                 enough = world.deliveries >= plan.deliveries and self._commands() >= plan.commands
-                if enough or world.now >= plan.faults_s_max:
+                least, most = plan.faults_s
+                if world.now >= (least if enough else most):
                     return
 
     def _heal(self) -> None:
@@ -153,18 +154,20 @@ class Simulation:
             self.world.say(f"healed; {down} stays down")
         self._nemesis.heal(abandoned)
         self._invariants.recoverable()
-        for client in self._clients:
-            client.finish()
 
     def _run_healed(self) -> None:
         world = self.world
         bound = PROGRESS_S + PROGRESS_TIMEOUTS * self._plan.timing.election_timeout_s
-        look, progress, since = 0.0, -1, world.now
+        look, progress, since, finishing = 0.0, -1, world.now, False
         while True:
             world.step()
             if world.now < look:
                 continue
             look = world.now + LOOK_S
+            if not finishing and self._commands() >= self._plan.commands:
+                finishing = True
+                for client in self._clients:
+                    client.finish()
             lacking = self._lacking()
             if not lacking:
                 return

@@ -21,10 +21,10 @@ from paxos.runtime.client import (
     Client,
     NoReplicaReachable,
     OutcomeUnknown,
-    RequestFailed,
     RequestRefused,
 )
 from paxos.transport import TransportError
+from statemachines.edge_config_client import AnswerInvalid, RequestInvalid
 
 STATUS_TIMEOUT_S = 2.0
 """A replica that is well answers sooner; one that hangs must not hold up what the rest say."""
@@ -58,8 +58,6 @@ def exit_statuses() -> Iterator[None]:
     """
     try:
         yield
-    except RequestFailed as error:
-        raise CommandError(Exit.REFUSED, f"refused: {error.reason}") from error
     except NoReplicaReachable as error:
         raise CommandError(
             Exit.UNREACHABLE,
@@ -79,9 +77,14 @@ def exit_statuses() -> Iterator[None]:
             "It may have been done, or be done yet. Read what it would have changed before you"
             " repeat it.",
         ) from error
-    except (CommandFailed, ConfigurationInvalid, TransportError) as error:
-        # The request was looked at before it left: nobody else has seen it.
+    except CommandFailed as error:
+        raise CommandError(Exit.REFUSED, f"refused: {error}") from error
+    except (RequestInvalid, ConfigurationInvalid, TransportError) as error:
         raise CommandError(Exit.USAGE, str(error)) from error
+    except AnswerInvalid as error:
+        raise CommandError(
+            Exit.USAGE, str(error), "Is --machine the name of an edge configuration?"
+        ) from error
 
 
 @asynccontextmanager

@@ -18,9 +18,8 @@ import trio
 from paxos.cli.connect import ask_statuses, open_client
 from paxos.cli.measure import Load, Tally, Window, server_cpu
 from paxos.cli.options import Target
-from paxos.core.client import Done, Outcome, Unknown
-from paxos.core.state_machine import CommandFailed
-from paxos.runtime.client import Client, OutcomeUnknown, RequestRefused
+from paxos.core.client import Done, Failed, Outcome, Refused, Unknown
+from paxos.runtime.client import Client, OutcomeUnknown, RequestFailed, RequestRefused
 
 RETRY_S = 0.1
 """An operation that failed is followed by the next one this much later, not at once."""
@@ -88,9 +87,7 @@ class _Operation:
     def start(self) -> None:
         """Submit the next command."""
         self._started = time.perf_counter()
-        self._client.submit_nowait(
-            self._workload.machine, (self._workload.command(),), self._ended
-        )
+        self._client.submit_nowait(self._workload.machine, (self._workload.command(),), self._ended)
 
     def _ended(self, _: int, outcome: Outcome) -> None:
         run = self._run
@@ -170,19 +167,23 @@ async def _await_operations(
 ) -> None:
     while run.going:
         started = time.perf_counter()
-        outcome: Outcome
-        try:
-            if rng.random() < load.read_ratio:
-                await client.read(workload.machine, workload.query())
-            else:
-                await client.submit(workload.machine, workload.command())
-        except OutcomeUnknown as error:
-            outcome = Unknown(error.reason)
-        except (RequestRefused, CommandFailed):
-            run.note_error()
-            await trio.sleep(RETRY_S)
-            continue
+        outcome = await _operate(client, workload, reading=rng.random() < load.read_ratio)
         run.note(outcome, time.perf_counter() - started)
+        if type(outcome) is not Done:
+            await trio.sleep(RETRY_S)
+
+
+async def _operate(client: Client, workload: Workload, *, reading: bool) -> Outcome:
+    try:
+        if reading:
+            return Done(*await client.read(workload.machine, workload.query()))
+        return await client.submit(workload.machine, workload.command())
+    except OutcomeUnknown as error:
+        return Unknown(error.reason)
+    except RequestFailed as error:
+        return Failed(error.slot, error.reason)
+    except RequestRefused as error:
+        return Refused(error.reason)
 
 
 async def _restart_failed(run: _Run) -> None:
@@ -207,9 +208,7 @@ async def _measure(
     return Window(seconds, cpu, server_cpu(before, after))
 
 
-async def _run_for(
-    seconds: float, over: float, progress: Callable[[float], None]
-) -> None:
+async def _run_for(seconds: float, over: float, progress: Callable[[float], None]) -> None:
     deadline = trio.current_time() + seconds
     while (left := deadline - trio.current_time()) > 0:
         progress(over + seconds - left)

@@ -22,7 +22,7 @@ BARS = " ▁▂▃▄▅▆▇█"
 class Meter(Protocol):
     """How far something has come."""
 
-    def show(self, done: int) -> None:
+    def show(self, done: float) -> None:
         """Say how much is done so far."""
 
 
@@ -62,20 +62,20 @@ class Narrator:
         sys.stdout.flush()
 
     @contextmanager
-    def progress(self, text: str, total: int) -> Iterator[Meter]:
+    def progress(self, text: str, total: float) -> Iterator[Meter]:
         """Show progress towards ``total`` inside the context: a bar on a terminal, else nothing."""
         if not self._drawn:
             yield _Silent()
             return
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-        columns = (TextColumn("   {task.description}"), BarColumn(), MofNCompleteColumn())
+        columns = (TextColumn("   {task.description}"), BarColumn(), TaskProgressColumn())
         with Progress(*columns, transient=True) as progress:
             yield _Bar(progress, progress.add_task(text, total=total))
 
 
 class _Silent:
-    def show(self, done: int) -> None:
+    def show(self, done: float) -> None:
         """Say nothing: a bar in a log is noise."""
 
 
@@ -84,7 +84,7 @@ class _Bar:
         self._progress = progress
         self._task = task
 
-    def show(self, done: int) -> None:
+    def show(self, done: float) -> None:
         """Move the bar."""
         self._progress.update(self._task, completed=done)
 

@@ -190,10 +190,10 @@ def _scan(segment: SegmentBytes, header: SegmentHeader, end: int | None) -> Iter
             offset = _next_header(data, offset + BLOCK, stop, header.id)
             continue
         body = data[offset + SECTOR : offset + SECTOR + batch.length]
-        lost = lost_sectors(batch, body.ljust(batch.length, b"\0"))
-        if not lost and batch.matches(body):
+        if batch.matches(body):
             yield Batch(segment.name, segment.number, offset, batch, body)
         else:
+            lost = lost_sectors(batch, body.ljust(batch.length, b"\0"))
             what = f"sector {lost[0]} of the batch is missing" if lost else "the batch is damaged"
             yield Bad(segment.name, offset, what, batch, torn=bool(lost))
         offset += batch.span

@@ -317,7 +317,9 @@ class TransportSuite:
                     await wires.near.doorbell.wait(trio.current_time() + 0.01)
             except ChannelClosed:
                 expect(wires.near.channel.closed, "it raised and is not closed")
-            await wires.near.rest()
+            wires.near.doorbell.ring(wires.near.channel)
+            frames, _ = await wires.near.rest()
+            expect(frames == [], "frames out of nowhere")
 
     # --- backpressure -------------------------------------------------------------------------
 

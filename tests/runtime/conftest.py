@@ -1,13 +1,15 @@
 """Runs this directory's async tests under trio, and gives them small clusters to break.
 
-A test marked ``virtual_time`` runs on trio's autojump clock: it never waits, however long its
-timeouts are. Only for clusters in memory; sockets take real time.
+A test that uses the fixture ``autojump_clock`` never waits, however long its timeouts are. That is
+for clusters in memory only; sockets take real time.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterable
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -35,15 +37,21 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     if not inspect.iscoroutinefunction(function):
         return None
     arguments = {name: pyfuncitem.funcargs[name] for name in inspect.signature(function).parameters}
-    virtual = pyfuncitem.get_closest_marker("virtual_time") is not None
+    clock = pyfuncitem.funcargs.get("autojump_clock")
 
     async def run() -> None:
         # Virtual time jumps over waits, so that a hang there passes any bound at once.
-        with trio.fail_after(TEST_TIMEOUT_S * (100 if virtual else 1)):
+        with trio.fail_after(TEST_TIMEOUT_S if clock is None else 100 * TEST_TIMEOUT_S):
             await function(**arguments)
 
-    trio.run(run, clock=MockClock(autojump_threshold=0) if virtual else None)
+    trio.run(run, clock=clock)
     return True
+
+
+@pytest.fixture
+def autojump_clock() -> MockClock:
+    """Let the test run on virtual time, which jumps over every wait."""
+    return MockClock(autojump_threshold=0)
 
 
 class Ledger:
@@ -185,9 +193,16 @@ def memory_cluster() -> LocalClusterMaker:
     return make
 
 
+@pytest.fixture
+def short_lived_path() -> Iterator[Path]:
+    """Return a directory that is deleted at once: logs are large, and pytest would keep many."""
+    with tempfile.TemporaryDirectory() as path:
+        yield Path(path)
+
+
 @pytest.fixture(params=["memory", "tcp", "ws"])
 def any_cluster(
-    request: pytest.FixtureRequest, tmp_path: Path, free_ports: list[int]
+    request: pytest.FixtureRequest, short_lived_path: Path, free_ports: list[int]
 ) -> LocalClusterMaker:
     """Return a maker of clusters over each transport; over sockets the logs are real files."""
 
@@ -195,7 +210,7 @@ def any_cluster(
         if request.param == "memory":
             return _local_cluster(replace(paxos.memory_cluster(3), **changes))
         file = cluster_file.found(
-            tmp_path / "cluster",
+            short_lived_path / "cluster",
             replicas=3,
             machines={NAME: "somewhere:Ledger"},
             transport=request.param,
@@ -212,8 +227,6 @@ def any_cluster(
 @pytest.fixture
 def free_ports() -> list[int]:
     """Return three ports that nobody listens on at the moment."""
-    import socket
-
     holders = [socket.socket() for _ in range(3)]
     for holder in holders:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

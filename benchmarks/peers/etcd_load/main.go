@@ -1,0 +1,135 @@
+// A closed loop on etcd through clientv3: an operation that ends is followed by the next at once.
+//
+//	etcd_load -mode put|get -endpoints 127.0.0.1:2379 -outstanding 64 -connections 8
+//
+// Prints "measuring" and "done" on standard error around the window that counts, and one JSON object
+// on standard output. A get is linearizable, etcd's default.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"math/rand"
+	"os"
+	"sort"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"go.etcd.io/etcd/clientv3"
+	"go.uber.org/zap"
+)
+
+const keyCount = 1000
+
+var (
+	mode        = flag.String("mode", "put", "put or get")
+	endpoints   = flag.String("endpoints", "", "comma separated host:port")
+	outstanding = flag.Int("outstanding", 1, "operations under way at once, in total")
+	connections = flag.Int("connections", 8, "client connections, at most one per operation")
+	duration    = flag.Duration("duration", 5*time.Second, "the window that counts")
+	warmup      = flag.Duration("warmup", time.Second, "before the window")
+	valueSize   = flag.Int("value-size", 64, "bytes")
+)
+
+var measuring, stopping, failed int64
+
+func main() {
+	flag.Parse()
+	if *connections > *outstanding {
+		*connections = *outstanding
+	}
+	clients := make([]*clientv3.Client, *connections)
+	for i := range clients {
+		clients[i] = dial()
+	}
+	latencies := make([][]time.Duration, *outstanding)
+	var loops sync.WaitGroup
+	for i := range latencies {
+		loops.Add(1)
+		go func(i int) {
+			defer loops.Done()
+			latencies[i] = loop(clients[i%*connections], int64(i))
+		}(i)
+	}
+
+	time.Sleep(*warmup)
+	atomic.StoreInt64(&measuring, 1)
+	fmt.Fprintln(os.Stderr, "measuring")
+	started, used := time.Now(), cpuSeconds()
+	time.Sleep(*duration)
+	atomic.StoreInt64(&measuring, 0)
+	seconds, used := time.Since(started).Seconds(), cpuSeconds()-used
+	fmt.Fprintln(os.Stderr, "done")
+	atomic.StoreInt64(&stopping, 1)
+	loops.Wait()
+
+	var all []time.Duration
+	for _, each := range latencies {
+		all = append(all, each...)
+	}
+	sort.Slice(all, func(i, j int) bool { return all[i] < all[j] })
+	json.NewEncoder(os.Stdout).Encode(map[string]interface{}{
+		"n": len(all), "errors": failed, "secs": seconds, "cli_cpu_s": used,
+		"p50_ms": quantile(all, 0.5), "p99_ms": quantile(all, 0.99),
+	})
+}
+
+func dial() *clientv3.Client {
+	logging := zap.NewProductionConfig()
+	logging.Level = zap.NewAtomicLevelAt(zap.FatalLevel)
+	client, err := clientv3.New(clientv3.Config{
+		Endpoints:   strings.Split(*endpoints, ","),
+		DialTimeout: 5 * time.Second,
+		LogConfig:   &logging,
+	})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	return client
+}
+
+// loop runs one operation after another and returns the latencies of those inside the window.
+func loop(client *clientv3.Client, seed int64) []time.Duration {
+	random := rand.New(rand.NewSource(seed + 1))
+	value := strings.Repeat("v", *valueSize)
+	counted := make([]time.Duration, 0, 1<<14)
+	for atomic.LoadInt64(&stopping) == 0 {
+		key := fmt.Sprintf("k%015d", random.Intn(keyCount))
+		started := time.Now()
+		var err error
+		if *mode == "put" {
+			_, err = client.Put(context.Background(), key, value)
+		} else {
+			_, err = client.Get(context.Background(), key)
+		}
+		latency := time.Since(started)
+		if err != nil {
+			atomic.AddInt64(&failed, 1)
+		} else if atomic.LoadInt64(&measuring) == 1 {
+			counted = append(counted, latency)
+		}
+	}
+	return counted
+}
+
+func cpuSeconds() float64 {
+	var used syscall.Rusage
+	syscall.Getrusage(syscall.RUSAGE_SELF, &used)
+	seconds := func(t syscall.Timeval) float64 { return float64(t.Sec) + float64(t.Usec)/1e6 }
+	return seconds(used.Utime) + seconds(used.Stime)
+}
+
+// quantile returns milliseconds, -1 if there is nothing to take one of.
+func quantile(ordered []time.Duration, share float64) float64 {
+	if len(ordered) == 0 {
+		return -1
+	}
+	index := int(share * float64(len(ordered)))
+	return float64(ordered[index]) / 1e6
+}

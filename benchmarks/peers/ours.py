@@ -1,0 +1,121 @@
+"""Three ``paxos serve`` processes with real syncs, driven by ``paxos bench``, as anyone would."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from benchmarks.peers.children import Children, ClusterFailed, children, free_ports, wait_for
+from benchmarks.peers.measurement import Load, Measurement
+
+PAXOS = (sys.executable, "-m", "paxos.cli")
+
+
+class Ours:
+    """How to measure this project.
+
+    Args:
+        transport: ``tcp`` or ``ws``.
+    """
+
+    def __init__(self, transport: str = "tcp") -> None:
+        self._transport = transport
+        self.name = "ours" if transport == "tcp" else f"ours-{transport}"
+        self.client = "paxos bench"
+
+    def missing(self) -> list[str]:
+        """Nothing can be: we run from here."""
+        return []
+
+    def version(self) -> str:
+        """Return the version that is installed."""
+        return metadata.version("multipaxos")
+
+    @contextmanager
+    def cluster(self, parent: Path | None) -> Iterator[OurCluster]:
+        """Run three fresh nodes inside the context."""
+        with children(self.name, parent) as owned:
+            yield OurCluster(owned, self._transport)
+
+
+class OurCluster:
+    """Three of our nodes that serve."""
+
+    def __init__(self, owned: Children, transport: str) -> None:
+        self._owned = owned
+        base_port, *_ = free_ports(3, in_a_row=True)
+        directory = owned.directory / "cluster"
+        where = ["--transport", transport, "--base-port", str(base_port)]
+        self._paxos("init", str(directory), "--replicas", "3", *where)
+        self._config = str(directory / "cluster.toml")
+        self._processes = [
+            owned.serve(
+                f"n{node}", [*PAXOS, "serve", "--config", self._config, "--node", str(node)]
+            )
+            for node in (1, 2, 3)
+        ]
+        wait_for(self._find_leader, "leader of ours")
+
+    @property
+    def pids(self) -> list[int]:
+        """The servers' process ids."""
+        return [process.pid for process in self._processes]
+
+    def measure(self, load: Load) -> Measurement:
+        """Drive the cluster; the client finds the leader by itself."""
+        options = {
+            "--config": self._config,
+            "--connections": min(load.connections, load.outstanding),
+            "--outstanding": load.outstanding,
+            "--value-size": load.value_size,
+            "--warmup": load.warmup_s,
+            "--duration": load.duration_s,
+            "--read-ratio": 0 if load.operation == "write" else 1,
+        }
+        words = [str(word) for pair in options.items() for word in pair]
+        printed = json.loads(self._paxos("bench", *words, "--json"))
+        return Measurement(
+            ops=printed["ops"],
+            errors=printed["errors"] + printed["unknown"],
+            seconds=printed["seconds"],
+            p50_ms=printed["p50_ms"],
+            p99_ms=printed["p99_ms"],
+            client_cores=printed["client_cpu_s"] / printed["seconds"],
+            srv_cpu_s_per_1000=printed["srv_cpu_s_per_1000"],
+        )
+
+    def _find_leader(self) -> int | None:
+        """Return the node that leads, once all three serve and say the same."""
+        for process in self._processes:
+            if process.poll() is not None:
+                raise ClusterFailed(f"a node of ours ended: {self._owned.last_words()}")
+        status: dict[str, Any] = json.loads(
+            self._paxos("status", "--config", self._config, "--timeout", "2", "--json")
+        )
+        nodes = status["nodes"]
+        leaders = [node["node"] for node in nodes if node["role"] == "leader"]
+        return leaders[0] if len(leaders) == 1 and all(n["reachable"] for n in nodes) else None
+
+    def _paxos(self, *words: str) -> str:
+        """Run one command and return what it printed.
+
+        Raises:
+            ClusterFailed: It failed; status is not asked to succeed, its answer says more.
+        """
+        ended = subprocess.run(
+            [*PAXOS, *words],
+            cwd=self._owned.directory,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if ended.returncode != 0 and words[0] != "status":
+            raise ClusterFailed(f"paxos {words[0]}: {ended.stderr.strip()}")
+        return ended.stdout

@@ -1,0 +1,140 @@
+"""One PySyncObj process: a replicated dictionary, and on request a closed loop on it.
+
+Run as a program: ``pysyncobj_node.py ADDRESS OTHER,OTHER DIRECTORY|-``. Requests come as JSON lines
+on standard input and are answered on standard output; ``measuring`` and ``done`` go to standard
+error.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import os
+import random
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+KEYS = [f"k{number:015}" for number in range(1000)]
+
+
+def make_node(address: str, others: list[str], directory: str) -> tuple[Any, Any, Any]:
+    """Return the PySyncObj node, its dictionary, and what reads through its log."""
+    library = importlib.import_module("pysyncobj")
+    batteries = importlib.import_module("pysyncobj.batteries")
+    options: dict[str, Any] = {"appendEntriesUseBatch": False}
+    if directory != "-":
+        Path(directory).mkdir()
+        options["journalFile"] = f"{directory}/journal"
+        options["fullDumpFile"] = f"{directory}/dump"
+    dictionary = batteries.ReplDict()
+
+    consumer: Any = library.SyncObjConsumer
+
+    class Reads(consumer):  # type: ignore[misc]  # the library is not typed
+        """Replicates reads, since the library has no linearizable one."""
+
+        def _serialize(self) -> dict[str, Any]:
+            return {}
+
+        @library.replicated  # type: ignore[untyped-decorator]  # the library is not typed
+        def read(self, key: str) -> Any:
+            return dictionary.get(key)
+
+    reads = Reads()
+    settings = library.SyncObjConf(**options)
+    node = library.SyncObj(address, others, conf=settings, consumers=[dictionary, reads])
+    return node, dictionary, reads
+
+
+class ClosedLoop:
+    """Operations that are each followed by the next at once, from the callback."""
+
+    def __init__(self, dictionary: Any, reads: Any, request: dict[str, Any]) -> None:
+        self._dictionary = dictionary
+        self._reads = reads
+        self._reading = request["command"] == "read"
+        self._live = request["outstanding"]
+        self._value = "v" * request["value_size"]
+        self._warmup_s = request["warmup_s"]
+        self._duration_s = request["duration_s"]
+        self._random = random.Random(1)
+        self._latencies: list[float] = []
+        self._errors = 0
+        self._measuring = False
+        self._stopping = False
+        self._drained = threading.Event()
+
+    def run(self) -> dict[str, Any]:
+        """Run the loop for its time and return what it measured."""
+        for _ in range(self._live):
+            self._next()
+        time.sleep(self._warmup_s)
+        print("measuring", file=sys.stderr, flush=True)
+        started = time.perf_counter()
+        self._measuring = True
+        time.sleep(self._duration_s)
+        self._measuring = False
+        seconds = time.perf_counter() - started
+        print("done", file=sys.stderr, flush=True)
+        self._stopping = True
+        self._drained.wait(10)
+        ordered = sorted(self._latencies)
+        return {
+            "n": len(ordered),
+            "errors": self._errors,
+            "secs": seconds,
+            "p50_ms": _milliseconds(ordered, 0.5),
+            "p99_ms": _milliseconds(ordered, 0.99),
+        }
+
+    def _next(self) -> None:
+        if self._stopping:
+            self._live -= 1
+            if self._live == 0:
+                self._drained.set()
+            return
+        started = time.perf_counter()
+
+        def ended(_result: object, error: int) -> None:
+            self._ended(started, error)
+
+        key = self._random.choice(KEYS)
+        if self._reading:
+            self._reads.read(key, callback=ended)
+        else:
+            self._dictionary.set(key, self._value, callback=ended)
+
+    def _ended(self, started: float, error: int) -> None:
+        if error:
+            self._errors += 1
+        elif self._measuring:
+            self._latencies.append(time.perf_counter() - started)
+        self._next()
+
+
+def _milliseconds(ordered: list[float], share: float) -> float | None:
+    return round(ordered[int(share * len(ordered))] * 1000, 3) if ordered else None
+
+
+def main() -> None:
+    """Answer requests until standard input ends."""
+    address, others, directory = sys.argv[1:]
+    logging.disable(logging.CRITICAL)
+    node, dictionary, reads = make_node(address, others.split(","), directory)
+    for line in sys.stdin:
+        request = json.loads(line)
+        if request["command"] == "status":
+            leader = node.getStatus()["leader"]
+            answer = {"leader": str(leader) if leader else None, "ready": node.isReady()}
+        else:
+            answer = ClosedLoop(dictionary, reads, request).run()
+        print(json.dumps(answer), flush=True)
+    os._exit(0)  # the library's own thread would keep the process
+
+
+if __name__ == "__main__":
+    main()

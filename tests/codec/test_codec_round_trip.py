@@ -1,0 +1,111 @@
+"""What is encoded is decoded again as an equal value, of exactly the same types."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paxos import codec
+from paxos.core.messages import (
+    ClientAnswer,
+    ClientMessage,
+    Level,
+    Message,
+    OpenSession,
+    Overloaded,
+    PeerMessage,
+    Read,
+    Submit,
+    Watch,
+)
+from paxos.core.records import Record
+from tests.codec.examples import (
+    MESSAGE_TYPES,
+    MESSAGES,
+    RECORD_TYPES,
+    blobs,
+    firsts,
+    messages,
+    numbers,
+    records,
+    rows,
+    texts,
+)
+from tests.codec.shape import faults
+
+FAMILIES = [
+    (codec.decode_peer, get_args(PeerMessage)),
+    (codec.decode_client, get_args(ClientMessage)),
+    (codec.decode_answer, get_args(ClientAnswer)),
+]
+
+
+@given(messages)
+def test_message_after_a_round_trip_is_equal_and_of_the_same_types(message: Message) -> None:
+    back = codec.decode(codec.encode(message))
+    assert type(back) is type(message)
+    assert back == message
+    assert faults(back) == []
+
+
+@given(records)
+def test_record_after_a_round_trip_is_equal_and_of_the_same_types(record: Record) -> None:
+    back = codec.decode_record(codec.encode_record(record))
+    assert type(back) is type(record)
+    assert back == record
+    assert faults(back) == []
+
+
+@given(
+    st.builds(Submit, numbers, firsts, numbers, texts, rows(blobs, 1))
+    | st.builds(OpenSession, numbers)
+)
+def test_submission_header_of_a_submission_is_what_routing_needs(
+    submission: Submit | OpenSession,
+) -> None:
+    payload = codec.encode_submission(submission)
+    assert payload == codec.encode(submission)
+    if isinstance(submission, Submit):
+        assert payload[0] == codec.SUBMIT
+        assert codec.submission_header(payload) == (submission.session, submission.first)
+    else:
+        assert payload[0] == codec.OPEN_SESSION
+        assert codec.submission_header(payload) == (submission.nonce, 0)
+
+
+def test_tables_as_listed_cover_every_type_once() -> None:
+    assert set(codec._ENCODE) == set(MESSAGE_TYPES)
+    assert set(codec._ENCODE_RECORD) == set(RECORD_TYPES)
+    tags = [codec.encode(message)[0] for message in MESSAGES]
+    assert len(set(tags)) == len(MESSAGE_TYPES)
+    assert sorted(tags) == sorted(codec._DECODE)
+    assert len(codec._DECODE_RECORD) == len(RECORD_TYPES)
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
+def test_family_decoder_given_any_message_takes_only_its_own(message: Message) -> None:
+    payload = codec.encode(message)
+    for decode, family in FAMILIES:
+        if type(message) in family:
+            assert decode(payload) == message
+        else:
+            with pytest.raises(codec.ProtocolError, match=r"^not a.*: it begins with"):
+                decode(payload)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Submit(1, 1, 0, "m" * 1025, (b"",)),
+        Read(1, Level.LOCAL, "m" * 1025, b"", 0),
+        Watch(1, "\u00e9" * 513, b"", 0),
+        Overloaded(1, 1, 0, "m" * 1025),
+    ],
+    ids=lambda message: type(message).__name__,
+)
+def test_encode_given_a_text_over_the_limit_blames_the_caller(message: Message) -> None:
+    with pytest.raises(ValueError, match="at most 1024 bytes"):
+        codec.encode(message)
