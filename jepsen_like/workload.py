@@ -53,7 +53,7 @@ class Registers:
         raise CommandFailed(f"no operation {name!r}")
 
     def query(self, query: bytes) -> bytes:
-        """Read a register (``p``), a list (``a``, elements joined by commas) or a counter (``i``)."""
+        """Read a register (``p``), a list (``a``, joined by commas) or a counter (``i``)."""
         name, key, *_ = query.split(SEPARATOR)
         if name == b"p":
             return self._registers.get(key, b"")

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         memory_cluster,
         node_status,
         open_client,
+        open_local,
         open_node,
         serve,
     )
@@ -66,6 +67,7 @@ _HOME = {
     "memory_cluster": "paxos.service",
     "node_status": "paxos.service",
     "open_client": "paxos.service",
+    "open_local": "paxos.service",
     "open_node": "paxos.service",
     "serve": "paxos.service",
 }
@@ -99,6 +101,7 @@ __all__ = [
     "memory_cluster",
     "node_status",
     "open_client",
+    "open_local",
     "open_node",
     "serve",
 ]

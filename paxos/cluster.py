@@ -193,9 +193,7 @@ def parse(text: str, path: Path) -> ClusterFile:
     top.refuse_unknown({*KEYS[""], *(name for name in KEYS if name)})
     nodes = _nodes(top)
     limits = top.dataclass("limits", Limits)
-    timing = top.dataclass("timing", Timing)
     _check_sizes(path, limits)
-    _check_durations(path, timing)
     return ClusterFile(
         path=path,
         cluster=top.take("cluster", _cluster_id),
@@ -203,7 +201,7 @@ def parse(text: str, path: Path) -> ClusterFile:
         machines=_machines(top),
         alpha=top.take("alpha", partial(_whole, at_least=1), ALPHA),
         limits=limits,
-        timing=timing,
+        timing=top.dataclass("timing", Timing),
         serving=top.dataclass("serving", NodeOptions),
         storage=top.take("storage", partial(_one_of, StorageKind), "segments"),
     )
@@ -261,7 +259,10 @@ class _Table:
             for name in names
             if name in table.values
         }
-        return kind(**chosen)
+        try:
+            return kind(**chosen)
+        except ConfigurationInvalid as error:
+            raise table.invalid(str(error)) from error
 
 
 def _check_like(default: object) -> Callable[[Any], Any]:
@@ -400,14 +401,6 @@ def _check_sizes(path: Path, limits: Limits) -> None:
         raise invalid(
             "pending_bytes_max is below submission_bytes_max, so that the largest submission would"
             " always be refused; raise it"
-        )
-
-
-def _check_durations(path: Path, timing: Timing) -> None:
-    if timing.election_timeout_s < 2 * timing.heartbeat_interval_s:
-        raise ClusterFileInvalid(
-            f"{path}: [timing]: election_timeout_s is {timing.election_timeout_s}; it must be at"
-            f" least twice heartbeat_interval_s, which is {timing.heartbeat_interval_s}"
         )
 
 

@@ -747,26 +747,35 @@ def unpack_batch(commands: bytes) -> list[Submit | OpenSession | Malformed]:
     submission whose body is nonsense becomes Malformed and harms no other; bytes that are not
     even a row of wrapped submissions end the batch there, as one Malformed(0, 0).
     """
-    outer = _unpacker(len(commands))
-    outer.feed(commands)
-    outer.feed(_NIL)
-    inner = _unpacker(len(commands))
+    payloads, whole = _payloads(commands)
+    unpacker = _unpacker(len(commands))
     found: list[Submit | OpenSession | Malformed] = []
-    try:
-        for payload in outer:
-            if payload is None and not outer.read_bytes(1):
-                return found
-            if type(payload) is not bytes:
-                break
-            try:
-                found.append(_submission(payload, inner))
-            except _NONSENSE:
-                found.append(_malformed(payload))
-                inner = _unpacker(len(commands))
-    except _NONSENSE:
-        pass  # Not a row of wrapped submissions any more: counted below.
-    found.append(Malformed(0, 0))
+    for payload in payloads:
+        if type(payload) is not bytes:
+            whole = False
+            break
+        try:
+            found.append(_submission(payload, unpacker))
+        except _NONSENSE:
+            found.append(_malformed(payload))
+            unpacker = _unpacker(len(commands))
+    if not whole:
+        found.append(Malformed(0, 0))
     return found
+
+
+def _payloads(commands: bytes) -> tuple[list[_Wire], bool]:
+    """Return the objects of a batch up to the first that cannot be read, and whether none was."""
+    unpacker = _unpacker(len(commands))
+    unpacker.feed(commands)
+    payloads: list[_Wire] = []
+    try:
+        payloads.extend(unpacker)  # what came before an error stays
+        # If the batch ends within an object, a nil behind it is not seen as one.
+        unpacker.feed(_NIL)
+        return payloads, list(unpacker) == [None]
+    except _NONSENSE:
+        return payloads, False
 
 
 def _submission(payload: bytes, unpacker: Unpacker) -> Submit | OpenSession:

@@ -11,7 +11,8 @@ import importlib
 import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,9 @@ from paxos.runtime.links import Member
 from paxos.transport import Transport
 
 if TYPE_CHECKING:
-    from paxos.storage.base import Storage
+    from paxos.core.client import ClientOptions
+    from paxos.storage.base import Identity, Storage
+    from paxos.storage.memory import MemoryStorage
 
 TIMEOUT_S = 10.0
 """How long a request may take: several elections, so that a dying leader is outlived."""
@@ -63,7 +66,7 @@ def _load_machine(name: str, where: str) -> StateMachine:
     module_name, _, class_name = where.partition(":")
     what = f"state machine {name!r} ({where})"
     try:
-        made = getattr(importlib.import_module(module_name), class_name)()
+        made: StateMachine = getattr(importlib.import_module(module_name), class_name)()
     except ModuleNotFoundError as error:
         raise MachineInvalid(
             f"{what}: no module {error.name!r}; install it, or put its directory on PYTHONPATH"
@@ -105,7 +108,7 @@ def open_storage(cluster: ClusterFile, node: NodeId) -> Storage:
     """
     identity = cluster.identity(node)
     if cluster.storage == "memory":
-        return _memory_log(identity)
+        return _open_memory(identity)
     directory = cluster.data_directory(node)
     if cluster.storage == "sqlite":
         from paxos.storage.sqlite import open_sqlite
@@ -114,6 +117,20 @@ def open_storage(cluster: ClusterFile, node: NodeId) -> Storage:
     from paxos.storage.segments import open_segments
 
     return open_segments(directory, identity)
+
+
+_memory_logs: dict[Identity, MemoryStorage] = {}
+"""The logs of all clusters in memory: what a disk is to other clusters. A node that was opened anew
+with an empty log would have forgotten its votes, and could undo decisions."""
+
+
+def _open_memory(identity: Identity) -> Storage:
+    from paxos.storage.memory import MemoryStorage
+
+    before = _memory_logs.get(identity)
+    log = MemoryStorage(identity) if before is None else before.reopen(identity)
+    _memory_logs[identity] = log
+    return log
 
 
 # --- nodes --------------------------------------------------------------------------------------
@@ -187,9 +204,10 @@ async def serve(
         ConfigurationInvalid, StorageError, TransportError: As ``open_node``.
         InvariantBroken: The node found that it broke its own rules, and stopped.
     """
+    gc.collect()
     async with open_node(cluster, node) as running:
-        # What was made up to here stays: collections need never look at it again.
-        gc.collect()
+        # What was made up to here stays: collections need never look at it again. To collect now
+        # would keep the other nodes waiting.
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
         ready(running)
@@ -222,7 +240,7 @@ async def open_client(
         ConfigurationInvalid: The cluster file cannot be used.
         TransportError: A URL makes no sense.
     """
-    endpoints, cluster = _endpoints(target)
+    endpoints, cluster, options = _resolve(target)
     for url in endpoints:
         transport_for(url)
     async with client_shell.running(
@@ -231,6 +249,7 @@ async def open_client(
         rng or Random(secrets.randbits(128)),
         cluster=cluster,
         timeout_s=timeout,
+        options=options,
     ) as client:
         yield client
 
@@ -259,15 +278,24 @@ async def node_status(
     return await client_shell.node_status(url, transport_for, cluster=cluster, timeout_s=timeout)
 
 
-def _endpoints(target: Target) -> tuple[tuple[str, ...], str]:
-    """Return the URLs and the cluster's id, empty if it is not known."""
+def _resolve(target: Target) -> tuple[tuple[str, ...], str, ClientOptions]:
+    """Return the URLs, the cluster's id (empty if it is not known), and the client's bounds."""
     if isinstance(target, str) and "://" in target:
         target = [url.strip() for url in target.split(",")]
     if isinstance(target, str | os.PathLike):
         target = cluster_file.load(Path(target))
-    if isinstance(target, ClusterFile):
-        return tuple(target.urls.values()), target.cluster
-    return tuple(target), ""
+    if not isinstance(target, ClusterFile):
+        return tuple(target), "", client_shell.DEFAULT_OPTIONS
+    limits = target.limits
+    bounds = client_shell.DEFAULT_OPTIONS
+    options = replace(
+        bounds,
+        command_bytes_max=limits.command_bytes_max,
+        submission_bytes_max=min(bounds.submission_bytes_max, limits.submission_bytes_max // 2),
+        # Below the replicas' bound, so that they never have to refuse.
+        window_max=min(bounds.window_max, max(1, limits.session_requests_max * 4 // 5)),
+    )
+    return tuple(target.urls.values()), target.cluster, options
 
 
 # --- clusters in memory -------------------------------------------------------------------------
@@ -289,3 +317,25 @@ def memory_cluster(replicas: int = 3, name: str | None = None) -> ClusterFile:
         for node in range(1, replicas + 1)
     )
     return ClusterFile(Path(name), secrets.token_hex(16), nodes, {}, storage="memory")
+
+
+@asynccontextmanager
+async def open_local(
+    machines: Mapping[str, Callable[[], StateMachine]],
+    replicas: int = 3,
+    *,
+    timeout: float = TIMEOUT_S,  # noqa: ASYNC109 - of each request, not of this call
+) -> AsyncIterator[client_shell.Client]:
+    """Run a whole cluster in this process and its memory, with a client of it as the value.
+
+    Args:
+        machines: What makes each node's own state machine, by name.
+        replicas: How many nodes.
+        timeout: How long a request may take, in seconds, unless it says otherwise.
+    """
+    cluster = memory_cluster(replicas)
+    async with AsyncExitStack() as stack:
+        for node in cluster.urls:
+            fresh = {name: make() for name, make in machines.items()}
+            await stack.enter_async_context(open_node(cluster, node, machines=fresh))
+        yield await stack.enter_async_context(open_client(cluster, timeout=timeout))

@@ -113,7 +113,6 @@ class EdgeConfig:
         """
         self._store = _store_from(read_records(chunks))
         self._watches = WatchIndex()
-        self._watches.advance({}, self._store.revision)
 
     # --- commands: check everything, then change --------------------------------------------------
 

@@ -10,7 +10,8 @@ once and in order, or ends with an error that says why it cannot.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn, Protocol
 
@@ -743,28 +744,11 @@ class EdgeConfigClient:
         slot, data = await self._query(query, level)
         return decode_summary_page(data, slot)
 
-    async def items(
+    def items(
         self, prefix: str = "", *, revision: int | None = None, level: Level = "linearizable"
-    ) -> AsyncGenerator[KeyValue, None]:
-        """Yield every key below a prefix in order, all as of one revision, however many pages.
-
-        Raises:
-            RevisionCompacted: The revision was forgotten between two pages.
-        """
-        page = await self.page(prefix, revision=revision, level=level)
-        while True:
-            for item in page.items:
-                yield item
-            if page.next_key is None:
-                return
-            # An old revision is the same on every node that has it: no barrier is needed again,
-            # but the next node asked may lag behind, and "session" waits for it.
-            page = await self.page(
-                prefix,
-                start=page.next_key,
-                revision=page.revision,
-                level="local" if level == "local" else "session",
-            )
+    ) -> KeyValues:
+        """Iterate over every key below a prefix; see ``KeyValues``."""
+        return KeyValues(self, prefix, revision, level)
 
     async def history(
         self,
@@ -782,47 +766,39 @@ class EdgeConfigClient:
         slot, data = await self._query(stats_query(), level)
         return decode_stats(data, slot)
 
-    async def watch_batches(
+    def watch_batches(
         self, pattern: str = "", *, after: int | None = None, exact: bool = False
-    ) -> AsyncGenerator[WatchBatch, None]:
-        """Yield what happens after a revision, whole revisions at a time, for ever.
-
-        To resume later without gap or repeat, keep the ``revision`` of the last batch dealt with
-        and pass it as ``after``.
+    ) -> WatchBatches:
+        """Iterate over what happens after a revision, whole revisions at a time, for ever.
 
         Args:
             pattern: A prefix, or with ``exact`` a key.
-            after: The revision that is already known; None starts with the next change.
+            after: The revision that is already known; None begins with the next change.
             exact: Watch one key instead of a prefix.
+        """
+        return WatchBatches(self, pattern, after, exact)
+
+    def watch(
+        self, pattern: str = "", *, after: int | None = None, exact: bool = False
+    ) -> WatchEvents:
+        """Iterate over events one by one; arguments as for ``watch_batches``."""
+        return WatchEvents(self.watch_batches(pattern, after=after, exact=exact))
+
+    async def watch_once(self, pattern: str, after: int, exact: bool = False) -> WatchBatch:
+        """Wait for the next batch of a watch; ``watch_batches`` does it again and again.
 
         Raises:
             RevisionCompacted: Events after ``after`` are no longer kept.
         """
-        if after is None:
-            after = (await self.stats()).revision
-        while True:
-            query = watch_query(pattern, after, exact, self._limits)
-            try:
-                slot, data = await self._client.watch_once(self._machine, query)
-            except CommandFailed as failure:
-                raise decode_failure(failure) from None
-            batch = decode_watch(data, slot)
-            if batch.revision <= after:
-                raise AnswerInvalid(f"a watch from {after} was answered up to {batch.revision}")
-            after = batch.revision
-            yield batch
-
-    async def watch(
-        self, pattern: str = "", *, after: int | None = None, exact: bool = False
-    ) -> AsyncGenerator[Event, None]:
-        """Yield events one by one; see ``watch_batches`` for arguments and errors.
-
-        Events of one transaction share a revision: whoever stops between two of them and resumes
-        from that revision misses the rest. ``watch_batches`` never splits them.
-        """
-        async for batch in self.watch_batches(pattern, after=after, exact=exact):
-            for event in batch.events:
-                yield event
+        query = watch_query(pattern, after, exact, self._limits)
+        try:
+            slot, data = await self._client.watch_once(self._machine, query)
+        except CommandFailed as failure:
+            raise decode_failure(failure) from None
+        batch = decode_watch(data, slot)
+        if batch.revision <= after:
+            raise AnswerInvalid(f"a watch from {after} was answered up to {batch.revision}")
+        return batch
 
     async def _execute(self, command: bytes) -> tuple[int, bytes]:
         try:
@@ -835,6 +811,91 @@ class EdgeConfigClient:
             return await self._client.query(self._machine, query, level)
         except CommandFailed as failure:
             raise decode_failure(failure) from None
+
+
+# Iterators, not generators: whoever leaves an ``async for`` early need not close them.
+
+
+class KeyValues:
+    """Every key below a prefix in order, all as of one revision, however many pages.
+
+    Iterating raises RevisionCompacted if the revision was forgotten between two pages.
+    """
+
+    def __init__(
+        self, config: EdgeConfigClient, prefix: str, revision: int | None, level: Level
+    ) -> None:
+        self._config = config
+        self._prefix = prefix
+        self._revision = revision  # None until the first page says which one it read
+        self._level: Level = level
+        self._start: str | None = ""  # where the next page begins; None: there is none
+        self._items: deque[KeyValue] = deque()
+
+    def __aiter__(self) -> KeyValues:
+        return self
+
+    async def __anext__(self) -> KeyValue:
+        while not self._items:
+            if self._start is None:
+                raise StopAsyncIteration
+            page = await self._config.page(
+                self._prefix, start=self._start, revision=self._revision, level=self._level
+            )
+            self._items.extend(page.items)
+            self._start, self._revision = page.next_key, page.revision
+            if self._level == "linearizable":
+                # An old revision is the same on every node that has it: no further barrier, but a
+                # node asked next that lags behind must catch up with this one first.
+                self._level = "session"
+        return self._items.popleft()
+
+
+class WatchBatches:
+    """What happens after a revision, whole revisions at a time, for ever.
+
+    To resume later without gap or repeat, keep the ``revision`` of the last batch dealt with and
+    begin a new watch with it as ``after``. Iterating raises RevisionCompacted if events were
+    forgotten before they could be told.
+    """
+
+    def __init__(
+        self, config: EdgeConfigClient, pattern: str, after: int | None, exact: bool
+    ) -> None:
+        self._config = config
+        self._pattern = pattern
+        self._after = after
+        self._exact = exact
+
+    def __aiter__(self) -> WatchBatches:
+        return self
+
+    async def __anext__(self) -> WatchBatch:
+        if self._after is None:
+            self._after = (await self._config.stats()).revision
+        batch = await self._config.watch_once(self._pattern, self._after, self._exact)
+        self._after = batch.revision
+        return batch
+
+
+class WatchEvents:
+    """The events of ``WatchBatches``, one by one.
+
+    Those of one transaction share a revision: whoever stops between two of them and resumes from
+    that revision misses the rest. ``WatchBatches`` never splits them.
+    """
+
+    def __init__(self, batches: WatchBatches) -> None:
+        self._batches = batches
+        self._events: deque[Event] = deque()
+
+    def __aiter__(self) -> WatchEvents:
+        return self
+
+    async def __anext__(self) -> Event:
+        while not self._events:
+            self._events.extend((await anext(self._batches)).events)
+        return self._events.popleft()
 
 
 # --- how the above is written and checked ---------------------------------------------------------

@@ -289,13 +289,14 @@ async def _carry(
 ) -> None:
     """Upgrade a connection, run its channel, close it. Started with why it cannot, or ""."""
     faults: list[str] = []
+    upgrading = trio.CancelScope()
     try:
         async with trio.open_nursery() as nursery:
-            library: trio.Nursery = await nursery.start(_contain, faults)
+            library: trio.Nursery = await nursery.start(_contain, faults, upgrading)
             # When all is cancelled at once, the farewell still needs somebody who reads.
             library.cancel_scope.shield = True
             try:
-                connection = await _upgraded(library, stream, upgrade, faults)
+                connection = await _upgraded(library, stream, upgrade, faults, upgrading)
                 task_status.started("; ".join(faults))
                 if connection is not None:
                     await channel.run(connection)
@@ -306,11 +307,13 @@ async def _carry(
         await trio.aclose_forcefully(stream)
 
 
-async def _contain(faults: list[str], *, task_status: trio.TaskStatus[trio.Nursery]) -> None:
+async def _contain(
+    faults: list[str], upgrading: trio.CancelScope, *, task_status: trio.TaskStatus[trio.Nursery]
+) -> None:
     """A nursery for the library's own reading task.
 
-    What a stranger's bytes make it raise must end this connection only, whatever it is. The
-    channel sees its queue close.
+    What a stranger's bytes make it raise must end this connection only, whatever it is. An upgrade
+    would wait for it in vain; a channel sees its queue close.
     """
     try:
         async with trio.open_nursery() as nursery:
@@ -318,22 +321,26 @@ async def _contain(faults: list[str], *, task_status: trio.TaskStatus[trio.Nurse
             await trio.sleep_forever()
     except Exception as error:  # noqa: BLE001  see above; kept as the reason why it closed
         causes = error.exceptions if isinstance(error, ExceptionGroup) else [error]
-        faults.extend(f"{type(cause).__name__}: {cause}" for cause in causes)
+        faults.extend(_text(cause) for cause in causes)
+        upgrading.cancel()
 
 
 async def _upgraded(
-    library: trio.Nursery, stream: trio.SocketStream, upgrade: _Upgrade, faults: list[str]
+    library: trio.Nursery,
+    stream: trio.SocketStream,
+    upgrade: _Upgrade,
+    faults: list[str],
+    scope: trio.CancelScope,
 ) -> trio_websocket.WebSocketConnection | None:
     """Return the connection, or None with the reason added to ``faults``."""
+    scope.deadline = trio.current_time() + CONNECT_TIMEOUT_S
     try:
-        with trio.fail_after(CONNECT_TIMEOUT_S):
+        with scope:
             return await upgrade(library, stream)
-    except trio.TooSlowError:
-        faults.append(f"no WebSocket handshake within {CONNECT_TIMEOUT_S:g} s")
-    except trio_websocket.ConnectionRejected as error:
-        faults.append(f"refused with HTTP status {error.status_code}: no paxos node listens there")
     except (trio_websocket.HandshakeError, trio_websocket.ConnectionClosed) as error:
         faults.append(_text(error))
+    if not faults:
+        faults.append(f"no WebSocket handshake within {CONNECT_TIMEOUT_S:g} s")
     return None
 
 
@@ -365,7 +372,9 @@ async def _accept(
 
 
 def _text(error: Exception) -> str:
-    reason = getattr(error, "reason", None)
-    if isinstance(reason, trio_websocket.CloseReason):
-        return f"closed with {reason.code} {reason.reason or reason.name}"
-    return str(error) or "closed by the other side"
+    if isinstance(error, trio_websocket.ConnectionRejected):
+        return f"refused with HTTP status {error.status_code}: no paxos node listens there"
+    if isinstance(error, trio_websocket.ConnectionClosed):
+        reason = error.reason
+        return f"closed with {reason.code} {reason.reason or reason.name}" if reason else "closed"
+    return f"{type(error).__name__}: {error}"

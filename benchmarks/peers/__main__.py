@@ -17,7 +17,7 @@ from benchmarks.peers.floor import floor
 from benchmarks.peers.machine import description
 from benchmarks.peers.measurement import Load, Operation, Row, System
 from benchmarks.peers.ours import Ours
-from benchmarks.peers.pysyncobj import PySyncObj
+from benchmarks.peers.pysyncobj_cluster import PySyncObj
 from benchmarks.peers.report import run_as_json, table
 from benchmarks.peers.rounds import measure_system, order
 from benchmarks.peers.zookeeper import ZooKeeper

@@ -11,11 +11,12 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
 HOST = "127.0.0.1"
+START_TIMEOUT_S = 60.0
 T = TypeVar("T")
 
 
@@ -59,7 +60,8 @@ class Children:
         process.wait()
         for stream in (process.stdin, process.stdout, process.stderr):
             if stream is not None:
-                stream.close()
+                with suppress(BrokenPipeError):  # what it was told last, it will not hear
+                    stream.close()
         self._running.remove(process)
 
     def end_all(self) -> None:
@@ -67,11 +69,35 @@ class Children:
         for process in reversed(tuple(self._running)):
             self.end(process)
 
-    def last_words(self) -> str:
-        """Return the last line of each server's log."""
+    def wait_for(self, ask: Callable[[], T | None], what: str) -> T:
+        """Ask until there is an answer; errors of a server that is not up yet count as none.
+
+        Raises:
+            ClusterFailed: A process ended meanwhile, or there was no answer in time.
+        """
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            try:
+                answer = ask()
+            except (OSError, ValueError, KeyError):
+                answer = None
+            if answer is not None:
+                return answer
+            if any(process.poll() is not None for process in self._running):
+                raise ClusterFailed(f"no {what}, a process ended: {self._last_words()}")
+            time.sleep(0.05)
+        raise ClusterFailed(f"no {what} after {START_TIMEOUT_S:.0f} s: {self._last_words()}")
+
+    def _last_words(self) -> str:
+        """Return the last line of each log, and of what each ended process said."""
         logs = sorted(self.directory.glob("*.log"))
-        lines = {path.name: path.read_text(errors="replace").splitlines() for path in logs}
-        return "; ".join(f"{name}: {said[-1]}" for name, said in lines.items() if said)
+        texts = [path.read_text(errors="replace") for path in logs]
+        texts += [
+            process.stderr.read()
+            for process in self._running
+            if process.stderr is not None and process.poll() is not None
+        ]
+        return "; ".join(text.splitlines()[-1] for text in texts if text.strip())
 
 
 @contextmanager
@@ -108,21 +134,3 @@ def _row_of_ports(count: int) -> list[int]:
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex((HOST, port)) != 0
-
-
-def wait_for(ask: Callable[[], T | None], what: str, timeout_s: float = 60.0) -> T:
-    """Ask until there is an answer; errors of a server that is not up yet count as none.
-
-    Raises:
-        ClusterFailed: There was none in time.
-    """
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        try:
-            answer = ask()
-        except (OSError, ValueError, KeyError):
-            answer = None
-        if answer is not None:
-            return answer
-        time.sleep(0.05)
-    raise ClusterFailed(f"no {what} after {timeout_s:.0f} s")

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.children import HOST, Children, children, free_ports, wait_for
+from benchmarks.peers.children import HOST, Children, children, free_ports
 from benchmarks.peers.debian import BUILD, HERE, packaged_file
 from benchmarks.peers.generator import run_generator
 from benchmarks.peers.measurement import Load, Measurement
@@ -75,8 +75,8 @@ class EtcdCluster:
             for index in range(3)
         ]
         for index in range(3):
-            wait_for(partial(self._range, index), f"answer from etcd node {index}")
-        self._leader = wait_for(self._find_leader, "etcd leader")
+            owned.wait_for(partial(self._range, index), f"answer from etcd node {index}")
+        self._leader = owned.wait_for(self._find_leader, "etcd leader")
 
     @property
     def pids(self) -> list[int]:

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.children import Children, ClusterFailed, children, free_ports, wait_for
+from benchmarks.peers.children import Children, ClusterFailed, children, free_ports
 from benchmarks.peers.measurement import Load, Measurement
 
 PAXOS = (sys.executable, "-m", "paxos.cli")
@@ -60,7 +60,7 @@ class OurCluster:
             )
             for node in (1, 2, 3)
         ]
-        wait_for(self._find_leader, "leader of ours")
+        owned.wait_for(self._find_leader, "leader of ours")
 
     @property
     def pids(self) -> list[int]:
@@ -92,9 +92,6 @@ class OurCluster:
 
     def _find_leader(self) -> int | None:
         """Return the node that leads, once all three serve and say the same."""
-        for process in self._processes:
-            if process.poll() is not None:
-                raise ClusterFailed(f"a node of ours ended: {self._owned.last_words()}")
         status: dict[str, Any] = json.loads(
             self._paxos("status", "--config", self._config, "--timeout", "2", "--json")
         )

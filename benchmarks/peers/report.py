@@ -14,6 +14,7 @@ BASE = "etcd"
 COLUMNS = (
     "system",
     "client",
+    "operation",
     "outstanding",
     "ops/s",
     f"of {BASE}'s",
@@ -39,14 +40,13 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def _groups(rows: Iterable[Row]) -> list[list[Row]]:
-    """Return the rows of each system and load, in order of load, then as they came."""
+def _groups(rows: Sequence[Row]) -> list[list[Row]]:
+    """Return the rows of each system and load, in the order of the loads."""
     groups: dict[tuple[str, Load], list[Row]] = {}
     for row in rows:
         groups.setdefault((row.system, row.load), []).append(row)
-    return sorted(
-        groups.values(), key=lambda group: (group[0].load.operation, group[0].load.outstanding)
-    )
+    loads = list(dict.fromkeys(row.load for row in rows))
+    return sorted(groups.values(), key=lambda group: loads.index(group[0].load))
 
 
 def _cells(
@@ -68,6 +68,7 @@ def _cells(
     return [
         first.system,
         first.client,
+        first.load.operation,
         f"{first.load.outstanding:,}",
         median(lambda one: one.ops_s) + spread + mark,
         _number(_median(ratios)),

@@ -16,7 +16,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from benchmarks.peers.children import HOST, Children, children, free_ports, wait_for
+from benchmarks.peers.children import HOST, Children, children, free_ports
 from benchmarks.peers.debian import BUILD, HERE, packaged_file
 from benchmarks.peers.generator import run_generator
 from benchmarks.peers.measurement import Load, Measurement
@@ -51,9 +51,12 @@ class ZooKeeper:
         return missing
 
     def version(self) -> str:
-        """Return ZooKeeper's version, from the name of the jar that is linked to."""
-        found = re.search(r"-([\d.]+)\.jar$", str(Path(_jar()).resolve()))
-        return found[1] if found else "unknown"
+        """Return ZooKeeper's version, from the name of a link beside the jar."""
+        named = (
+            re.fullmatch(r"zookeeper-([\d.]+)\.jar", path.name)
+            for path in sorted(Path(_jar()).parent.iterdir())
+        )
+        return next((found[1] for found in named if found), "unknown")
 
     @contextmanager
     def cluster(self, parent: Path | None) -> Iterator[ZooKeeperCluster]:
@@ -81,8 +84,8 @@ class ZooKeeperCluster:
             owned.serve(f"n{index}", self._command(index, members)) for index in range(3)
         ]
         for index in range(3):
-            wait_for(partial(self._mode, index), f"answer from ZooKeeper node {index}")
-        self._leader = wait_for(self._find_leader, "ZooKeeper leader")
+            owned.wait_for(partial(self._mode, index), f"answer from ZooKeeper node {index}")
+        self._leader = owned.wait_for(self._find_leader, "ZooKeeper leader")
 
     @property
     def pids(self) -> list[int]:

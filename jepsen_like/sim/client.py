@@ -99,6 +99,7 @@ class SimClient:
         self._waiting: dict[int, Operation] = {}
         self._uniques = 0
         self._busy = True  # draws new operations
+        self._think_s = world.plan.think_s
         self._watches = watches
         self._watched = (b"", 0)  # key, and how many of its elements were told
         self._wake_at = float("inf")
@@ -120,7 +121,11 @@ class SimClient:
             self._watched = (self._key(), 0)
             self._watch()
         for _ in range(self._plan.outstanding):
-            self._world.after(self._rng.expovariate(1 / self._plan.think_s), self._work)
+            self._world.after(self._rng.expovariate(1 / self._think_s), self._work)
+
+    def hurry(self) -> None:
+        """Think faster: faults are over, and what is left to do should not take long."""
+        self._think_s /= 10
 
     def finish(self) -> None:
         """Draw no more, but write once and read once, which must be done."""
@@ -162,7 +167,9 @@ class SimClient:
         for token, command in zip(tokens, commands, strict=True):
             unique = command.rsplit(b"\x00", 1)[-1]
             last = token == tokens[-1]
-            self._waiting[token] = Operation("command", command, floor, unique, final=final, last=last)
+            self._waiting[token] = Operation(
+                "command", command, floor, unique, final=final, last=last
+            )
 
     def _read(self, level: Level, patience: float, final: bool = False) -> None:
         name = self._rng.choice((b"p", b"a", b"i"))
@@ -247,7 +254,7 @@ class SimClient:
         if op.final and not isinstance(outcome, Done | Failed):
             self._again(op)
         elif op.last:
-            self._world.after(self._rng.expovariate(1 / self._plan.think_s), self._work)
+            self._world.after(self._rng.expovariate(1 / self._think_s), self._work)
 
     def _judge_command(self, op: Operation, outcome: Outcome) -> None:
         if isinstance(outcome, Done):
@@ -266,7 +273,7 @@ class SimClient:
             self._submit([self._command()], PATIENCE_S, final=True)
         else:
             self._read(op.level, PATIENCE_S, final=True)
-        self._world.after(self._plan.think_s, self._leave)
+        self._world.after(self._think_s, self._leave)
 
     def _told(self, outcome: Outcome) -> None:
         key, start = self._watched
@@ -274,7 +281,7 @@ class SimClient:
             elements = outcome.data.split(b",")
             self._histories.told(key, start, elements)
             self._watched = (key, start + len(elements))
-        self._world.after(self._plan.think_s, self._watch)
+        self._world.after(self._think_s, self._watch)
 
     def _told_all(self) -> bool:
         key, told = self._watched

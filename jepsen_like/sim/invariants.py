@@ -206,7 +206,9 @@ class Promises:
         """A node has recovered from its log."""
         text = "{} recovered the promise {} but had durably promised {}"
         found = replica.acceptor.promised
-        require(found >= facts.durable_promised, 2, text, facts.voter, found, facts.durable_promised)
+        require(
+            found >= facts.durable_promised, 2, text, facts.voter, found, facts.durable_promised
+        )
         facts.promised = facts.durable_promised
 
     def handled(self, facts: NodeFacts, replica: Replica) -> None:
@@ -332,7 +334,9 @@ class StateMachines:
             known = self.ran[index]
             same = (known.at, known.command, known.result, known.failed)
             if same != (at, command, result, failed):
-                text = "command {} of n{} is {!r} at {} -> {!r}; another node ran {!r} at {} -> {!r}"
+                text = (
+                    "command {} of n{} is {!r} at {} -> {!r}; another node ran {!r} at {} -> {!r}"
+                )
                 facts_ = (index + 1, facts.voter.node, command, at, result)
                 require(False, 6, text, *facts_, known.command, known.at, known.result)
             return
@@ -341,6 +345,8 @@ class StateMachines:
     def _first(
         self, facts: NodeFacts, at: Stamp, command: bytes, result: bytes, failed: bool
     ) -> None:
+        text = "{} runs slot {}, where no phase-2 quorum has accepted a value"
+        require(at.slot in self._ledger.chosen, 8, text, facts.voter, at.slot)
         text = "{} runs slot {} though only slots through {} are chosen"
         chosen_through = self._ledger.chosen_through
         require(at.slot <= chosen_through, 5, text, facts.voter, at.slot, chosen_through)
@@ -449,7 +455,9 @@ class Histories:
     def done(self, unique: bytes, floor: Slot, slot: Slot, data: bytes, failed: bool) -> None:
         """A client is told that its command ran."""
         index = self._machines.where.get(unique)
-        require(index is not None, 10, "{!r} is said to be done in slot {}, and is not", unique, slot)
+        require(
+            index is not None, 10, "{!r} is said to be done in slot {}, and is not", unique, slot
+        )
         ran = self._machines.ran[index or 0]
         same = (ran.at.slot, ran.result, ran.failed) == (slot, data, failed)
         text = "{!r} is said to have given {!r} in slot {}, but gave {!r} in slot {}"
@@ -463,7 +471,7 @@ class Histories:
         self._refused.append(unique)
 
     def read(self, query: bytes, floor: Slot, slot: Slot, data: bytes, linearizable: bool) -> None:
-        """A client's read is answered with the state at ``slot``; ``floor`` is its level's bound."""
+        """A read is answered with the state at ``slot``; ``floor`` is its level's bound."""
         text = "a read of {!r} reflects slot {}, but {} had ended when it began"
         require(slot >= floor, 11, text, query, slot, floor)
         text = "a read of {!r} at slot {} says {!r}, the log says {!r}"
@@ -526,11 +534,17 @@ class Invariants:
         """A node's machines are made anew, before it recovers."""
         facts.applied = 0
 
-    def staged(self, facts: NodeFacts, records: Sequence[Record]) -> None:
+    def staged(
+        self, facts: NodeFacts, life: int, records: Sequence[Record], replica: Replica
+    ) -> None:
         """A node asks for records to be written."""
         require(not facts.full or not records, 14, "{} writes to a full disk", facts.voter)
         for record in records:
             self._promises.staged(facts, record)
+            if isinstance(record, AcceptedRecord) and record.ballot.node == facts.voter.node:
+                # A leader takes its own Accept without sending it.
+                accept = Accept(record.ballot, record.slot, record.value, 0)
+                self._accept_leaves(facts, accept, (life, replica))
             if isinstance(record, DecidedRecord):
                 self.ledger.marked(facts.voter.node, record.slot, record.value)
 

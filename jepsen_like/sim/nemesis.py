@@ -96,6 +96,7 @@ class Nemesis:
         self._network.heal()
         for node in self._nodes:
             node.sync_fails = False
+            node.at_write = None
             if node in abandoned:
                 if node.up:
                     node.crash(power_cut=True)
@@ -191,14 +192,31 @@ class Nemesis:
         return self._down(self._nodes, power_cut=self._rng.random() < 0.5)
 
     def _down(self, nodes: Sequence[SimNode], power_cut: bool) -> Undo | None:
+        """Stop nodes: at once, or in the middle of the next write of one of them."""
         struck = [node for node in nodes if node.up]
-        for node in struck:
-            self._world.effects["crash"] += 1
-            self._world.effects["lost writes"] += node.crash(power_cut)
-            if self._rng.random() < 0.3:  # its supervisor is quick
-                self._world.after(self._rng.random() * 0.2, self._restart, node, node.life)
+        if not struck:
+            return None
+        trigger = self._rng.choice(struck)
+        quick = self._rng.random() < 0.3  # they have a supervisor that restarts them soon
+
+        def strike() -> None:
+            if not self._active:
+                return
+            for node in struck:
+                if node.up:
+                    self._world.effects["crash"] += 1
+                    self._world.effects["lost writes"] += node.crash(power_cut)
+                    if quick:
+                        self._world.after(self._rng.random() * 0.2, self._restart, node, node.life)
+
+        if self._rng.random() < 0.4:
+            strike()
+        else:
+            trigger.at_write = strike
 
         def undo() -> None:
+            if trigger.at_write is strike:
+                trigger.at_write = None
             for node in struck:
                 self._world.after(self._rng.random() * 0.2, self._restart, node, node.life)
 

@@ -126,9 +126,7 @@ class Network:
         if node.up:
             node.receive(self._nodes[sender].voter, messages)
 
-    def _blocked(
-        self, sender: int, to: int, messages: Sequence[PeerMessage], mode: str
-    ) -> None:
+    def _blocked(self, sender: int, to: int, messages: Sequence[PeerMessage], mode: str) -> None:
         self._world.effects["partition"] += len(messages)
         if mode == "hold":
             self._held.setdefault((sender, to), []).append(messages)

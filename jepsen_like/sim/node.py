@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from jepsen_like.sim.disk import SimDisk
@@ -165,6 +165,7 @@ class SimNode:
         self.paused = False
         self.slow = 1.0  # what a sync's time is multiplied by
         self.sync_fails = False  # the next one does
+        self.at_write: Callable[[], None] | None = None  # happens in the middle of the next write
         self._world = world
         self._plan = world.plan
         self._network = network
@@ -172,6 +173,7 @@ class SimNode:
         self._configurations = configurations
         self._factory = factory
         drift = self._plan.drift
+        world.effects["clock drift"] += drift > 0
         self.clock = Clock(1.0 + world.rng.uniform(-drift, drift), world.rng.random() * 1000)
         self._replica: Replica | None = None
         self._now = self.clock.read(0.0)
@@ -378,7 +380,7 @@ class SimNode:
         elif isinstance(effect, Persist):
             if self._world.tracing:
                 self._world.say(f"{self.voter} . {effect}")
-            self._invariants.staged(self.facts, effect.records)
+            self._invariants.staged(self.facts, self.life, effect.records, self.replica)
             self.disk.stage(effect)
         elif isinstance(effect, Reply):
             if self._world.tracing:
@@ -413,6 +415,9 @@ class SimNode:
                 self._syncing = True
                 delay = self._world.rng.uniform(least, most) * self.slow
                 self._world.after(delay, self._synced, self.life)
+                if self.at_write is not None:
+                    self._world.after(delay * self._world.rng.random(), self.at_write)
+                    self.at_write = None
                 return
             self._release(self.disk.finish())
 

@@ -31,6 +31,13 @@ SPELLS = (
 BACKGROUND = ("loss", "duplication", "delay", "reordering", "late replay", "clock drift")
 """Faults that may strike every message, or every clock, while faults last."""
 
+EFFECTS = (
+    *("loss", "duplication", "delay", "reordering", "late replay", "partition", "disconnect"),
+    *("crash", "lost writes", "sync failure", "slow sync", "disk full", "pause"),
+    *("clock jump", "clock drift", "client cut"),
+)
+"""What faults change, in the order in which it is told. A partition may be one-way."""
+
 SHAPES = ("halves", "minority", "leader", "bridge", "ring", "star")
 """Forms of a partition. The last three leave each node with some links but not all."""
 
@@ -69,7 +76,7 @@ class Plan:
         abandon: Whether a minority stays down for ever when the rest heals.
         faults_s: Shortest and longest time that faults last; in between they end when both of the
             following are reached.
-        deliveries: So many messages handed over.
+        deliveries: So many messages handed over. They end in any case after half as many more.
         commands: So many commands completed; the healed cluster goes on until they are.
     """
 
@@ -110,10 +117,12 @@ def draw_plan(rng: random.Random) -> Plan:
     """Draw what one seed's run looks like."""
     nodes = rng.choices((1, 2, 3, 4, 5, 6, 7), (2, 4, 42, 14, 28, 5, 5))[0]
     phase1, phase2 = _draw_quorums(rng, nodes)
-    timing = _draw_timing(rng)
+    timing = _draw_timing(rng, nodes)
     faults = _draw_faults(rng)
     clients, outstanding, burst = rng.randint(2, 5), rng.choice((1, 2, 4)), rng.choice((1, 1, 2, 5))
-    rate_s = rng.choice((30.0, 60.0, 150.0))  # operations per second that clients try for
+    rate_s = (
+        rng.choice((25.0, 50.0, 100.0)) / timing.election_timeout_s
+    )  # operations a second that clients try for
     shortest = rng.choice((0.0002, 0.001, 0.004))
     sync = rng.choice((0.0005, 0.002, 0.01))
 
@@ -150,8 +159,8 @@ def draw_plan(rng: random.Random) -> Plan:
         spell_s=timing.election_timeout_s * rng.choice((0.5, 1.0, 2.0)),
         abandon=rng.random() < 0.2,
         faults_s=(8 * timing.election_timeout_s, 30 * timing.election_timeout_s),
-        deliveries=2400,
-        commands=180,
+        deliveries=2300,
+        commands=200,
     )
 
 
@@ -163,10 +172,11 @@ def _draw_quorums(rng: random.Random, nodes: int) -> tuple[int, int]:
     return min(nodes, nodes - phase2 + 1 + rng.choice((0, 0, 1))), phase2
 
 
-def _draw_timing(rng: random.Random) -> Timing:
-    election = rng.choice((0.3, 0.5, 1.0))
+def _draw_timing(rng: random.Random, nodes: int) -> Timing:
+    """Many nodes send many heartbeats: they get longer intervals, to spend a run on more."""
+    election = rng.choice((0.3, 0.5, 1.0) if nodes < 5 else (0.7, 1.2))
     return Timing(
-        heartbeat_interval_s=election / rng.choice((3, 5)),
+        heartbeat_interval_s=election / rng.choice((2.5, 4)),
         election_timeout_s=election,
         resend_interval_s=election * rng.choice((0.2, 0.4)),
         notice_interval_s=rng.choice((0.005, 0.02, 0.05)),

@@ -131,17 +131,22 @@ class Simulation:
         self._judge()
 
     def _run_faults(self) -> None:
-        world, plan = self.world, self._plan
+        world = self.world
         step = world.step
         look = 0.0
         while True:
             step()
             if world.now >= look:
                 look = world.now + LOOK_S
-                enough = world.deliveries >= plan.deliveries and self._commands() >= plan.commands
-                least, most = plan.faults_s
-                if world.now >= (least if enough else most):
+                if self._enough():
                     return
+
+    def _enough(self) -> bool:
+        least, most = self._plan.faults_s
+        now, wanted, had = self.world.now, self._plan.deliveries, self.world.deliveries
+        if now >= most or had >= 1.5 * wanted:
+            return True
+        return now >= least and had >= wanted and self._commands() >= self._plan.commands
 
     def _heal(self) -> None:
         abandoned: list[SimNode] = []
@@ -154,6 +159,8 @@ class Simulation:
             self.world.say(f"healed; {down} stays down")
         self._nemesis.heal(abandoned)
         self._invariants.recoverable()
+        for client in self._clients:
+            client.hurry()
 
     def _run_healed(self) -> None:
         world = self.world

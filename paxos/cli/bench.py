@@ -27,7 +27,6 @@ EXAMPLES = [
 
 
 @click.command(cls=TaughtCommand, examples=EXAMPLES)
-@client_options
 @click.option(
     "--connections",
     type=click.IntRange(1, 256),
@@ -88,6 +87,7 @@ EXAMPLES = [
     is_flag=True,
     help="One task per outstanding write, as in a program that awaits each call.",
 )
+@client_options
 def bench(
     target: Target,
     *,
@@ -100,11 +100,12 @@ def bench(
     machine: str,
     awaiting: bool,
 ) -> None:
-    """Measure running replicas in a closed loop: each operation that ends is followed by the next.
+    """Measure running replicas in a closed loop.
 
-    Writes keys below bench/ (1,000 of them, over and over), so use a cluster that is yours to
-    fill. An operation counts if it ends while the window is open; "unknown" are operations whose
-    outcome nobody can tell, "errors" those that were refused.
+    Each operation that ends is followed by the next. Writes keys below bench/ (1,000 of them,
+    over and over), so use a cluster that is yours to fill. An operation counts if it ends while
+    the window is open; "unknown" are operations whose outcome nobody can tell, "errors" those
+    that were refused.
     """
     if outstanding < connections:
         raise click.UsageError("--outstanding is a total: at least one for each connection")

@@ -77,9 +77,10 @@ def init(
     machines: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Found a cluster in DIR: cluster.toml, and a data directory for each node.
+    """Found a cluster: configuration file and data directories.
 
-    DIR must be empty or not exist. Each node's data directory gets its identity here and nowhere
+    Writes DIR/cluster.toml and makes a data directory for each node beside it. DIR must be empty
+    or not exist. Each node's data directory gets its identity here and nowhere
     else: to move a node to another machine, stop it and move its directory; never copy it.
     """
     from paxos import cluster

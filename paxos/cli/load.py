@@ -138,11 +138,10 @@ async def put_load(
             _start(run, clients, load, workload, nursery, awaiting)
             nursery.start_soon(_restart_failed, run)
             await _run_for(load.warmup_s, 0.0, progress)
-            window = await _measure(target, load, run, progress)
+            measured = await _measure(target, load, run, progress)
             run.going = False
             nursery.cancel_scope.cancel()
-    assert run.tally is not None
-    return run.tally, window
+    return measured
 
 
 def _start(
@@ -196,16 +195,15 @@ async def _restart_failed(run: _Run) -> None:
 
 async def _measure(
     target: Target, load: Load, run: _Run, progress: Callable[[float], None]
-) -> Window:
+) -> tuple[Tally, Window]:
     before = await _cpu_of_replicas(target)
-    run.tally = Tally()
+    run.tally = tally = Tally()
     started, cpu_before = time.perf_counter(), time.process_time()
     await _run_for(load.duration_s, load.warmup_s, progress)
-    tally, run.tally = run.tally, None
+    run.tally = None
     seconds, cpu = time.perf_counter() - started, time.process_time() - cpu_before
     after = await _cpu_of_replicas(target)
-    run.tally = tally
-    return Window(seconds, cpu, server_cpu(before, after))
+    return tally, Window(seconds, cpu, server_cpu(before, after))
 
 
 async def _run_for(seconds: float, over: float, progress: Callable[[float], None]) -> None:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 ENVIRONMENT = "PAXOS_CONFIG"
 TIMEOUT_S = 10.0
-SCHEMES = ("tcp", "ws")
 EXAMPLE_URL = "tcp://127.0.0.1:7001"
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -70,13 +69,16 @@ def split_endpoints(
 
 
 def _check_url(url: str) -> None:
+    import transports
+
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError as error:
         raise click.BadParameter(f"{url!r} is not a URL: {error}") from error
-    if parts.scheme not in SCHEMES:
-        raise click.BadParameter(f"{url!r} must begin with tcp:// or ws://, as in {EXAMPLE_URL}")
+    if parts.scheme not in transports.schemes():
+        known = ", ".join(f"{scheme}://" for scheme in transports.schemes())
+        raise click.BadParameter(f"{url!r} must begin with one of {known}, as in {EXAMPLE_URL}")
     if not host or not port:
         raise click.BadParameter(f"{url!r} needs a host and a port, as in {EXAMPLE_URL}")
 
@@ -163,7 +165,11 @@ def resolve_target(
                 f" {ENVIRONMENT} to the cluster.toml that `paxos init` wrote"
             )
         config_file = Path(named)
-    cluster = read_cluster(config_file)
+    return target_of(read_cluster(config_file), timeout_s, as_json)
+
+
+def target_of(cluster: ClusterFile, timeout_s: float, as_json: bool = False) -> Target:
+    """Return all replicas of a cluster as a target."""
     urls = cluster.urls
     return Target(tuple(urls.values()), timeout_s, as_json, cluster.cluster, urls, cluster)
 

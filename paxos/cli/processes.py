@@ -57,8 +57,10 @@ class ReplicaProcesses:
             Its ready line.
 
         Raises:
-            ReplicaProcessFailed: It ended, or was not ready in time.
+            ReplicaProcessFailed: It runs already, ended, or was not ready in time.
         """
+        if node in self._running:
+            raise ReplicaProcessFailed(f"node {node} runs already")
         command = [sys.executable, "-m", "paxos.cli", "serve", "--config", str(self._config_file)]
         with self._log(node).open("ab") as log:
             process = await trio.lowlevel.open_process(
@@ -76,7 +78,7 @@ class ReplicaProcesses:
                 ready: dict[str, Any] = json.loads(line)
                 return ready
             status = await process.wait()
-            del self._running[node]
+            await self._forget(node)
             raise ReplicaProcessFailed(
                 f"node {node} ended with status {status} before it was ready\n{self.log_tail(node)}"
             )
@@ -106,20 +108,23 @@ class ReplicaProcesses:
 
     async def kill(self, *nodes: int) -> None:
         """Kill nodes with SIGKILL, all at once, and wait until they are gone."""
-        processes = [self._running.pop(node) for node in nodes]
-        for process in processes:
-            process.send_signal(signal.SIGKILL)
-        for process in processes:
-            await process.wait()
+        for node in nodes:
+            self._running[node].send_signal(signal.SIGKILL)
+        for node in nodes:
+            await self._running[node].wait()
+            await self._forget(node)
 
     async def stop(self, node: int) -> int:
         """Ask a node to stop with SIGTERM; kill it if it does not. Returns its exit status."""
-        process = self._running.pop(node)
+        process = self._running[node]
         process.send_signal(signal.SIGTERM)
-        with trio.move_on_after(STOP_TIMEOUT_S):
-            return await process.wait()
-        process.kill()
-        return await process.wait()
+        with trio.move_on_after(STOP_TIMEOUT_S) as waiting:
+            await process.wait()
+        if waiting.cancelled_caught:
+            process.kill()
+        status = await process.wait()
+        await self._forget(node)
+        return status
 
     async def end_all(self) -> None:
         """Stop everything that still runs, whatever happens meanwhile."""
@@ -135,6 +140,11 @@ class ReplicaProcesses:
             return ""
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
         return "\n".join(f"    {line}" for line in lines[-LOG_LINES_SHOWN:])
+
+    async def _forget(self, node: int) -> None:
+        process = self._running.pop(node)
+        if process.stdout is not None:
+            await process.stdout.aclose()
 
     def _log(self, node: int) -> Path:
         return self._logs / f"node-{node}.log"

@@ -61,7 +61,10 @@ COMMANDS = {
     "status": ("paxos.cli.status:status", "Show every replica: role, progress, digest, disk."),
     "config": ("paxos.cli.config:config", "Read, change and watch the replicated configuration."),
     "bench": ("paxos.cli.bench:bench", "Measure running replicas in a closed loop."),
-    "inspect": ("paxos.cli.inspect:inspect", "Read a stopped node's log and say if it is sound."),
+    "inspect": (
+        "paxos.cli.inspection:inspect",
+        "Read a node's log and say whether it is sound.",
+    ),
 }
 
 CONFIG = "./cluster/cluster.toml"
@@ -87,6 +90,14 @@ Exit status, for every command:
 """
 
 
+def _print_version(ctx: click.Context, _param: click.Parameter, asked: bool) -> None:
+    if asked:
+        from paxos.runtime.status import version
+
+        click.echo(f"paxos {version()}")
+        ctx.exit()
+
+
 @click.group(
     cls=LazyGroup,
     lazy=COMMANDS,
@@ -94,6 +105,13 @@ Exit status, for every command:
     epilog=EXIT_STATUSES,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-@click.version_option(package_name="multipaxos", prog_name="paxos")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version and exit.",
+)
 def main() -> None:
     """A small quorum of replicas that agrees on one log, and what lives on it."""

@@ -62,10 +62,11 @@ EXAMPLES = [
     help="The least that is logged.",
 )
 def serve(config_file: Path, node: int, log_format: observe.LogFormat, log_level: str) -> None:
-    """Run one replica until SIGTERM or SIGINT, then exit with status 0.
+    """Run one replica until it is told to stop.
 
-    Prints one line on standard output once it answers clients, for example
-    {"event":"ready","node":1,"listen":"tcp://127.0.0.1:7001","applied_through":0}
+    SIGTERM and SIGINT end it with status 0, within 5 seconds. Once it answers clients it prints
+    one JSON object on a line of standard output, with "event" ("ready"), "node", "listen" (its
+    URL) and "applied_through" (a slot). Logs go to standard error.
 
     Killing it in any way loses nothing that was acknowledged. A write or sync that fails ends it
     with status 1: start it again once the disk is well. A damaged log is refused with status 5.

@@ -43,7 +43,7 @@ EXAMPLES = [
 @click.command(cls=TaughtCommand, examples=EXAMPLES)
 @client_options
 def status(target: Target) -> None:
-    """Show every replica: whether it answers, its role, its progress and its state's digest.
+    """Show every replica: role, progress, digest, disk.
 
     Replicas with equal "applied" must show equal digests. "lag" is how many decided slots a
     replica has yet to apply, as far as the replicas that answered know.

@@ -9,16 +9,24 @@ happens, and nothing is ever taken off that list.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import trio
 
+from paxos.cli.connect import NodeAnswer
+from paxos.cli.narrator import sparkline
+from paxos.core.errors import PaxosError
+from paxos.runtime.client import OutcomeUnknown, RequestRefused
+from statemachines.edge_config_format import JSON
+
 if TYPE_CHECKING:
     from paxos.cli.narrator import Narrator
     from paxos.cli.processes import ReplicaProcesses
+    from statemachines.edge_config_client import EdgeConfigClient, Put
 
 WRITERS = 8
 LOAD_PREFIX = "readings/"
@@ -28,6 +36,12 @@ LOAD_AFTER_S = 2.0
 RECOVERY_TIMEOUT_S = 15.0
 POLL_S = 0.05
 SLICE_S = 0.1
+SLICES_BEFORE = 10
+SLICES = 30
+
+
+class StoryFailed(PaxosError):
+    """The story cannot go on; the text says why."""
 
 
 @dataclass(slots=True)
@@ -38,24 +52,26 @@ class Stage:
         narrator: Who tells it.
         processes: The replica processes.
         store: A client of the replicated configuration.
-        statuses: Asks every replica about itself: status document by node id, None if silent.
-        fleet: The configuration that is imported, by key.
+        statuses: Asks every replica about itself.
+        fleet: The configuration that is imported.
         nodes: Ids of all replicas.
         acknowledged: Every write of the load that was answered "done".
         acknowledged_at: When each of those answers came, monotonic seconds.
         uncertain: Writes whose outcome is unknown: each may be there or not.
         seen: What the watch told, in order: (revision, key, value).
-        watched_from: The revision after which the watch began.
         failures: What did not hold.
-        killed: The node that was killed, and when; 0 before.
+        killed: The node that was killed; 0 before.
+        killed_at: When, monotonic seconds.
         writing: Whether the writers go on.
+        writers: How many of them have not ended.
+        background: Runs the writers and the watch; set when the story begins.
     """
 
     narrator: Narrator
     processes: ReplicaProcesses
-    store: Any
-    statuses: Callable[[], Awaitable[Mapping[int, dict[str, Any] | None]]]
-    fleet: Mapping[str, bytes]
+    store: EdgeConfigClient
+    statuses: Callable[[], Awaitable[Sequence[NodeAnswer]]]
+    fleet: Sequence[Put]
     nodes: tuple[int, ...]
     acknowledged: dict[str, bytes] = field(default_factory=dict)
     acknowledged_at: list[float] = field(default_factory=list)
@@ -65,6 +81,8 @@ class Stage:
     killed: int = 0
     killed_at: float = 0.0
     writing: bool = False
+    writers: int = 0
+    background: trio.Nursery | None = None
 
     def check(self, holds: bool, text: str, otherwise: str) -> None:
         """Tell ``text`` if it holds; else tell ``otherwise`` and remember it."""
@@ -83,7 +101,7 @@ async def elect(stage: Stage) -> None:
     """Start all replicas and wait until one leads."""
     began = time.monotonic()
     await stage.processes.start_all(stage.nodes)
-    leader = await _wait_for_leader(stage)
+    leader = await wait_for_leader(stage)
     stage.narrator.fact(
         f"{len(stage.nodes)} processes answer after {time.monotonic() - began:.1f} s;"
         f" node {leader} leads"
@@ -93,19 +111,15 @@ async def elect(stage: Stage) -> None:
 async def import_fleet(stage: Stage) -> None:
     """Write the fleet's configuration, and read it back."""
     began = time.monotonic()
-    with stage.narrator.progress("importing", len(stage.fleet)) as meter:
-        for done, (key, value) in enumerate(stage.fleet.items(), 1):
-            await stage.store.put(key, value)
-            meter.show(done)
+    written = await stage.store.import_entries(stage.fleet)
     took = time.monotonic() - began
-    sites = len({key.partition("/")[0] for key in stage.fleet})
-    stage.narrator.fact(f"{len(stage.fleet)} keys of {sites} sites written in {took:.2f} s")
-    found = await _read_all(stage, "")
-    wrong = sorted(key for key, value in stage.fleet.items() if found.get(key) != value)
-    stage.check(
-        not wrong,
-        "a linearizable read gives back every key with its value",
-        f"{len(wrong)} keys came back wrong or not at all, the first is {wrong[:1]}",
+    sites = {entry.key.partition("/")[0] for entry in stage.fleet if entry.key.startswith("site-")}
+    stage.narrator.fact(
+        f"{written.entries} keys of {len(sites)} sites written in {took:.2f} s,"
+        f" in {written.transactions} transactions"
+    )
+    _check_fleet(
+        stage, await _read_all(stage, ""), "a linearizable read gives back every key with its value"
     )
 
 
@@ -115,16 +129,14 @@ async def kill_leader(stage: Stage) -> None:
     stage.writing = True
     await _start_load(stage)
     await trio.sleep(LOAD_BEFORE_S)
-    stage.killed = await _wait_for_leader(stage)
+    stage.killed = await wait_for_leader(stage)
     before = len(stage.acknowledged)
     await stage.processes.kill(stage.killed)
     stage.killed_at = time.monotonic()
     stage.narrator.fact(f"after {before} acknowledged writes node {stage.killed} gets SIGKILL")
-    with stage.narrator.waiting("nobody leads; the two others hold an election"):
-        recovered = await _wait_until(lambda: _writes_resumed(stage), RECOVERY_TIMEOUT_S)
-    stage.check(recovered, "writing goes on without it", "writing did not resume")
+    recovered = await _wait_until(_now(lambda: _resumed(stage)), RECOVERY_TIMEOUT_S)
     await trio.sleep(LOAD_AFTER_S)
-    _tell_pause(stage)
+    tell_pause(stage, recovered)
 
 
 async def bring_back(stage: Stage) -> None:
@@ -135,10 +147,11 @@ async def bring_back(stage: Stage) -> None:
     stage.narrator.fact(
         f"node {stage.killed} read its log up to slot {ready['applied_through']} and answers"
     )
-    target = max(_progress(await stage.statuses()).values())
+    target = max(decided for decided, _ in (await _progress(stage)).values())
 
     async def caught_up() -> bool:
-        return _progress(await stage.statuses()).get(stage.killed, -1) >= target
+        _, applied = (await _progress(stage)).get(stage.killed, (0, -1))
+        return applied >= target
 
     reached = await _wait_until(caught_up, RECOVERY_TIMEOUT_S)
     took = time.monotonic() - began
@@ -153,24 +166,26 @@ async def bring_back(stage: Stage) -> None:
 async def prove(stage: Stage) -> None:
     """End the load and check everything that was promised."""
     stage.writing = False
-    await _wait_until(lambda: _now(stage.writers == 0), RECOVERY_TIMEOUT_S)
+    await _wait_until(_now(lambda: stage.writers == 0), RECOVERY_TIMEOUT_S)
     await _prove_equal_states(stage)
-    found = await _read_all(stage, LOAD_PREFIX)
+    everything = await _read_all(stage, "")
+    found = {key: value for key, value in everything.items() if key.startswith(LOAD_PREFIX)}
     _prove_writes_kept(stage, found)
-    kept = await _read_all(stage, "")
-    stage.check(
-        all(kept.get(key) == value for key, value in stage.fleet.items()),
-        "the imported configuration is unchanged",
-        "the imported configuration changed",
-    )
+    _check_fleet(stage, everything, "the imported configuration is unchanged")
     await _prove_watch(stage, found)
+
+
+def _check_fleet(stage: Stage, found: Mapping[str, bytes], text: str) -> None:
+    wrong = [entry.key for entry in stage.fleet if found.get(entry.key) != entry.value]
+    otherwise = f"{len(wrong)} imported keys are wrong or missing: {wrong[:3]}"
+    stage.check(not wrong, text, otherwise)
 
 
 async def _prove_equal_states(stage: Stage) -> None:
     digests: set[tuple[int, str]] = set()
 
     async def equal() -> bool:
-        documents = [document for document in (await stage.statuses()).values() if document]
+        documents = [one.document for one in await stage.statuses() if one.document is not None]
         digests.clear()
         digests.update((one["applied_through"], one["digest"]) for one in documents)
         return len(documents) == len(stage.nodes) and len(digests) == 1
@@ -200,15 +215,16 @@ def _prove_writes_kept(stage: Stage, found: Mapping[str, bytes]) -> None:
 
 
 async def _prove_watch(stage: Stage, found: Mapping[str, bytes]) -> None:
-    await _wait_until(lambda: _now(len(stage.seen) >= len(found)), RECOVERY_TIMEOUT_S)
+    await _wait_until(_now(lambda: len(stage.seen) >= len(found)), RECOVERY_TIMEOUT_S)
     revisions = [revision for revision, _, _ in stage.seen]
     in_order = all(one < other for one, other in pairwise(revisions))
     complete = {key: value for _, key, value in stage.seen} == dict(found)
+    disorder = "" if in_order else ", not in order"
+    others = "" if complete else ", with other keys or values"
     stage.check(
         in_order and complete and len(revisions) == len(found),
         f"the watch told each of these {len(found)} changes once and in order",
-        f"the watch told {len(revisions)} changes of {len(found)}"
-        f"{'' if in_order else ', not in order'}",
+        f"the watch told {len(revisions)} changes of {len(found)}{disorder}{others}",
     )
 
 
@@ -232,7 +248,7 @@ async def tell(stage: Stage, steps: Sequence[Step] = STEPS) -> bool:
         Whether everything held.
     """
     async with trio.open_nursery() as nursery:
-        stage.nursery = nursery
+        stage.background = nursery
         for title, step in steps:
             stage.narrator.chapter(title)
             await step(stage)
@@ -244,28 +260,114 @@ async def tell(stage: Stage, steps: Sequence[Step] = STEPS) -> bool:
 
 
 async def _start_load(stage: Stage) -> None:
-    assert stage.nursery is not None
-    await stage.nursery.start(_watch, stage)
+    assert stage.background is not None
+    revision = (await stage.store.stats()).revision
+    stage.background.start_soon(_watch, stage, revision)
     for writer in range(1, WRITERS + 1):
         stage.writers += 1
-        stage.nursery.start_soon(_write, stage, writer)
+        stage.background.start_soon(write_until_told, stage, writer)
 
 
-async def _watch(stage: Stage, task_status: trio.TaskStatus[None]) -> None:
-    """Note every change under the prefix that happens from now on."""
-    revision = (await stage.store.range(LOAD_PREFIX)).revision
-    task_status.started()
-    async for event in stage.store.watch(LOAD_PREFIX, revision + 1):
-        stage.seen.append((event.revision, event.key, event.value))
+async def _watch(stage: Stage, after: int) -> None:
+    """Note every change under the prefix after a revision."""
+    async for batch in stage.store.watch_batches(LOAD_PREFIX, after=after):
+        stage.seen += [(event.revision, event.key, event.value) for event in batch.events]
 
 
-async def _write(stage: Stage, writer: int) -> None:
+async def write_until_told(stage: Stage, writer: int) -> None:
     """Write one key after the other until told to stop, and note how each write ended."""
     number = 0
     while stage.writing:
         number += 1
         key = f"{LOAD_PREFIX}gateway-{writer}/{number:06d}"
         value = b'{"celsius":%d.%d}' % (15 + number % 20, writer)
-        await _write_one(stage, key, value)
+        try:
+            await stage.store.put(key, value, JSON)
+        except OutcomeUnknown:
+            stage.uncertain[key] = value
+        except RequestRefused:
+            pass  # it is certain that nothing was written, so there is nothing to look for
+        else:
+            stage.acknowledged[key] = value
+            stage.acknowledged_at.append(time.monotonic())
         await trio.sleep(PAUSE_BETWEEN_WRITES_S)
     stage.writers -= 1
+
+
+async def _read_all(stage: Stage, prefix: str) -> dict[str, bytes]:
+    return {item.key: item.value async for item in stage.store.items(prefix)}
+
+
+# --- waiting and looking ------------------------------------------------------------------------
+
+
+async def _wait_until(holds: Callable[[], Awaitable[bool]], timeout_s: float) -> bool:
+    """Wait until something holds; False if it does not in time."""
+    with trio.move_on_after(timeout_s):
+        # What is waited for happens in other processes, which cannot set an event here.
+        while not await holds():  # noqa: ASYNC110
+            await trio.sleep(POLL_S)
+        return True
+    return False
+
+
+def _now(holds: Callable[[], bool]) -> Callable[[], Awaitable[bool]]:
+    async def asked() -> bool:
+        return holds()
+
+    return asked
+
+
+async def wait_for_leader(stage: Stage) -> int:
+    """Return the node that leads, as most nodes see it."""
+    leader = 0
+
+    async def known() -> bool:
+        nonlocal leader
+        leading = [
+            one.document
+            for one in await stage.statuses()
+            if one.document is not None and one.document["role"] == "leader"
+        ]
+        leader = max(leading, key=_ballot)["node"] if leading else 0
+        return leader > 0
+
+    if not await _wait_until(known, RECOVERY_TIMEOUT_S):
+        raise StoryFailed(f"no replica leads after {RECOVERY_TIMEOUT_S:.0f} s")
+    return leader
+
+
+def _ballot(document: dict[str, Any]) -> tuple[int, int]:
+    ballot_round, _, node = document["ballot"].partition(".")
+    return int(ballot_round), int(node)
+
+
+async def _progress(stage: Stage) -> dict[int, tuple[int, int]]:
+    """Return (decided through, applied through) by node, of the nodes that answer."""
+    return {
+        one.document["node"]: (one.document["decided_through"], one.document["applied_through"])
+        for one in await stage.statuses()
+        if one.document is not None
+    }
+
+
+def _resumed(stage: Stage) -> bool:
+    """Whether a write was acknowledged that cannot be an answer already under way at the kill."""
+    return bool(stage.acknowledged_at) and stage.acknowledged_at[-1] > stage.killed_at + SLICE_S
+
+
+def tell_pause(stage: Stage, recovered: bool) -> None:
+    """Tell how long no write was acknowledged, and draw it."""
+    times = [stage.killed_at, *(at for at in stage.acknowledged_at if at > stage.killed_at)]
+    pause = max((other - one for one, other in pairwise(times)), default=RECOVERY_TIMEOUT_S)
+    stage.check(
+        recovered,
+        f"the others go on without it: writing paused for {pause * 1000:.0f} ms",
+        f"nothing was written for {RECOVERY_TIMEOUT_S:.0f} s",
+    )
+    first = stage.killed_at - SLICES_BEFORE * SLICE_S
+    slices = Counter(int((at - first) / SLICE_S) for at in stage.acknowledged_at if at >= first)
+    drawn = sparkline([slices[number] for number in range(SLICES)])
+    label = "writes in each tenth of a second: |"
+    stage.narrator.fact(f"{label}{drawn}|")
+    stage.narrator.fact(f"{'':{len(label) + SLICES_BEFORE}}^ SIGKILL")

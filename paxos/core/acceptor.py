@@ -171,10 +171,8 @@ class Acceptor:
         parts: list[tuple[Slot, Slot | None, tuple[Report, ...]]] = []
         part: list[Report] = []
         above, size = after, 0
-        for slot in range(after + 1, self._highest + 1):
-            held = self._held.get(slot)
-            if held is None:
-                continue
+        for slot in self._slots_above(after):
+            held = self._held[slot]
             size += held.value.size + 32
             if part and size > self._promise_bytes_max:
                 parts.append((above, slot - 1, tuple(part)))
@@ -182,3 +180,9 @@ class Acceptor:
             part.append(Report(slot, None if held.decided else held.ballot, held.value))
         parts.append((above, None, tuple(part)))
         return parts
+
+    def _slots_above(self, after: Slot) -> list[Slot]:
+        """Return the slots above ``after`` that hold something, in order, however far apart."""
+        if self._highest - after > len(self._held):
+            return sorted(slot for slot in self._held if slot > after)
+        return [slot for slot in range(after + 1, self._highest + 1) if slot in self._held]

@@ -17,7 +17,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +57,8 @@ class ClientOptions:
 
     Attributes:
         command_bytes_max: A longer command is refused before it leaves.
-        requests_max: Requests not yet ended; what is over it is refused before it leaves.
+        requests_max: Requests, reads and watches not yet ended. What would be over it is refused
+            before it leaves.
         window_max: Request numbers given out above ``acked_through``. Well below the replicas'
             ``session_requests_max``, so that they never have to refuse.
         submission_commands_max: Commands in one Submit.
@@ -302,7 +303,6 @@ class Client:
         self._late: list[ClientEffect] = []  # effects of calls that return none: told next
         # Requests. A request stands in _unsent, by token, or in its session's `sent`.
         self._unsent: dict[int, _Request] = {}
-        self._requests = 0  # how many there are in both
         self._session: _Session | None = None  # where new numbers come from
         self._sessions: dict[SessionId, _Session] = {}  # that, and expired ones with requests
         self._nonce = 0  # of the session that is being opened; 0 for none
@@ -364,20 +364,19 @@ class Client:
         tokens = range(start, start + len(commands))
         self._next_token = tokens.stop
         options = self._options
-        if len(commands) > options.requests_max - self._requests:
-            refused = Refused(f"over {options.requests_max} requests of this client are under way")
-            self._late.extend([Ended(token, refused) for token in tokens])
-            return tokens
-        longest = options.command_bytes_max
         entered, unsent = self._open, self._unsent
-        for token, command in zip(tokens, commands, strict=True):
+        if len(commands) > options.requests_max - len(entered):
+            self._late.extend([Ended(token, self._too_many()) for token in tokens])
+            return tokens
+        longest, token = options.command_bytes_max, start
+        for command in commands:
             if len(command) > longest:
                 text = f"a command may have {longest} bytes, not {len(command)}"
                 self._late.append(Ended(token, Refused(text)))
-                continue
-            entered[token] = unsent[token] = _Request(token, machine, command)
-            self._requests += 1
-        self._expect_by(deadline, tokens)
+            else:
+                entered[token] = unsent[token] = _Request(token, machine, command)
+            token += 1
+        self._expect_by(deadline, start, token)
         return tokens
 
     def read(
@@ -488,7 +487,7 @@ class Client:
         if session is None:
             return
         self._progressed()
-        sent, entered, seen_through = session.sent, self._open, self._seen_through
+        sent, entered = session.sent, self._open
         expired: dict[int, _Request] = {}
         for number, status, slot, data in message.results:
             request = sent.get(number)
@@ -497,12 +496,10 @@ class Client:
             if status in _APPLIED:
                 token = request.token
                 del sent[number], entered[token]
-                self._requests -= 1
-                seen_through = max(seen_through, slot)
                 out.append(Ended(token, _applied(status, slot, data)))
             elif request.frame or request.doubtful:
                 self._not_applied(request, status, _text(data), expired, out)
-        self._seen_through = seen_through
+        self._seen_through = max([self._seen_through, *[slot for _, _, slot, _ in message.results]])
         if expired:
             self._unsent = expired | self._unsent
         self._retire(session)
@@ -532,7 +529,7 @@ class Client:
     def _handle_overloaded(self, message: Overloaded, now: float, out: list[ClientEffect]) -> None:
         first = message.first
         if first == 0:
-            if message.session != self._nonce:
+            if not self._opening or message.session != self._nonce:
                 return
             self._opening = False
         elif not self._take_back(message.session, first):
@@ -580,6 +577,8 @@ class Client:
 
     def _ask_later(self, now: float) -> None:
         """A replica refused a read that only a leader can answer: ask again, perhaps elsewhere."""
+        if self._ask_after != -math.inf:
+            return  # One of many that were refused together.
         pause = now + self._pause(0)
         if self._leads:
             # It led a moment ago: it may only have too much to do. The next time we move on.
@@ -613,32 +612,37 @@ class Client:
     def _handle_connected(self, endpoint: str, now: float) -> None:
         if endpoint == self._here and self._link is _Link.DIALLING:
             self._link = _Link.UP
+            self._leads = False
             self._quiet_since = now
 
     def _progressed(self) -> None:
         """The replica answered as only a leader does."""
         self._leads = True
         self._bounces = 0
+        self._obstacle = "too much was waiting before it"
+
+    def _answer_due(self) -> float:
+        """When an answer is overdue unless something is heard; infinite if none is awaited."""
+        quiet, timeout_s = self._quiet_since, self._options.silence_timeout_s
+        if self._link is _Link.DIALLING or (self._link is _Link.UP and self._reads):
+            return quiet + timeout_s
+        sent = any(session.sent for session in self._sessions.values())
+        if self._link is _Link.UP and (sent or self._opening):
+            return max(quiet, self._submit_after) + timeout_s
+        return math.inf
 
     def _silent_at(self) -> float:
-        """When the connection is given up unless something is heard; infinite if nothing is due."""
-        quiet, timeout_s = self._quiet_since, self._options.silence_timeout_s
-        if self._link is _Link.DIALLING:
-            return quiet + timeout_s
-        due = math.inf
-        if self._link is _Link.UP:
-            if self._opening or any(session.sent for session in self._sessions.values()):
-                due = max(quiet, self._submit_after) + timeout_s
-            if self._reads:
-                due = min(due, quiet + timeout_s)
-            if self._watches:
-                due = min(due, quiet + self._options.watch_silence_timeout_s)
-        return due
+        """When the connection is given up unless something is heard; infinite if never."""
+        if self._watches:
+            watched = self._quiet_since + self._options.watch_silence_timeout_s
+            return min(self._answer_due(), watched)
+        return self._answer_due()
 
     def _try_next(self, now: float) -> None:
         """The connection is dead: try the next endpoint, the first time without a pause."""
         setbacks = self._setbacks
         self._setbacks += 1
+        self._obstacle = "no replica answered"
         self._shunned = self._here
         self._shunned_until = now + self._options.silence_timeout_s
         pause = self._pause((setbacks - 1) // len(self._endpoints)) if setbacks else 0.0
@@ -682,13 +686,13 @@ class Client:
     def _settle(self, now: float, out: list[ClientEffect]) -> list[ClientEffect]:
         """Do everything that is due, whatever the event was."""
         self._expire(now, out)
-        silent_at = self._silent_at()
-        if now >= silent_at:
+        if now >= self._silent_at():
             self._try_next(now)
         if self._link is _Link.UP:
+            idle, unwatched = self._answer_due() == math.inf, not self._watches
             self._send(now, out)
-            if silent_at == math.inf:
-                self._quiet_since = now
+            if idle and (unwatched or self._answer_due() != math.inf):
+                self._quiet_since = now  # Nobody had a reason to say anything before.
         elif self._link is _Link.AWAY and self._open and now >= self._dial_at:
             self._link = _Link.DIALLING
             self._quiet_since = now
@@ -732,7 +736,6 @@ class Client:
             if self._watches.pop(token, None) is not None:
                 self._unwatched.append(token)
             return
-        self._requests -= 1
         if entry.session is None:
             del self._unsent[token]
         else:
@@ -744,15 +747,28 @@ class Client:
         if session is not self._session and not session.sent:
             self._sessions.pop(session.id, None)
 
-    def _expect_by(self, deadline: float, tokens: range) -> None:
-        if deadline != math.inf:
-            heappush(self._deadlines, (deadline, tokens.start, [tokens.start, tokens.stop]))
+    def _expect_by(self, deadline: float, start: int, stop: int) -> None:
+        if deadline == math.inf:
+            return
+        heap, entered = self._deadlines, self._open
+        if len(heap) > 2 * len(entered) + 64:
+            # Most are of tokens that ended behind one that has not.
+            heap[:] = [due for due in heap if any(token in entered for token in range(*due[2]))]
+            heapify(heap)
+        heappush(heap, (deadline, start, [start, stop]))
 
     def _ask(self, token: int, message: Read | Watch, deadline: float) -> int:
         self._next_token = token + 1
-        self._open[token] = self._unasked[token] = _Question(token, message)
-        self._expect_by(deadline, range(token, token + 1))
+        if len(self._open) >= self._options.requests_max:
+            self._late.append(Ended(token, self._too_many()))
+        else:
+            self._open[token] = self._unasked[token] = _Question(token, message)
+            self._expect_by(deadline, token, token + 1)
         return token
+
+    def _too_many(self) -> Refused:
+        most = self._options.requests_max
+        return Refused(f"a client may have {most} requests under way, and these would be more")
 
     # --- what leaves ----------------------------------------------------------------------------
 

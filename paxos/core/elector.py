@@ -77,7 +77,9 @@ class Elector:
         self._timing = timing
         self._rng = rng
         self._may_campaign = may_campaign
-        self._number = 0  # of the last heartbeat sent
+        # Of the last heartbeat sent. Begins at random: an answer to a heartbeat of this node's
+        # earlier life must not pass for one to a heartbeat of this life.
+        self._number = rng.getrandbits(48)
         self._sent_at: dict[int, float] = {}  # when each recent heartbeat left
         self._next_heartbeat_at = now.monotonic
         self._heard: dict[Voter, Heard] = {}
@@ -143,7 +145,8 @@ class Elector:
         self._sent_at[self._number] = now.monotonic
         self._next_heartbeat_at = now.monotonic + self._timing.heartbeat_interval_s
         oldest = now.monotonic - self._timing.election_timeout_s
-        self._sent_at = {n: at for n, at in self._sent_at.items() if at > oldest}
+        while self._sent_at[first := next(iter(self._sent_at))] < oldest:
+            del self._sent_at[first]
         message = Heartbeat(self._number, ballot, connected, decided_through)
         nodes = self._configurations.voter_nodes(decided_through)
         return [Send(node, message) for node in nodes if node != self._me.node]
@@ -254,8 +257,6 @@ class Elector:
         if self.leader(now) != BALLOT_ZERO:
             self._preempted = BALLOT_ZERO
             self._election_at = self._leader_at + self._random_timeout(1.0)
-            self._election_at = max(self._election_at, now.monotonic)
-            self._waiting = self._election_at <= now.monotonic
             return Verdict.WAIT
         self._waiting = True
         if not self._may_try(decided_through, now) or self._behind(decided_through, now):

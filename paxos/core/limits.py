@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from paxos.core.errors import ConfigurationInvalid
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -55,6 +57,22 @@ class Timing:
     election_timeout_s: float = 0.5
     resend_interval_s: float = 0.2
     notice_interval_s: float = 0.02
+
+    def __post_init__(self) -> None:
+        durations = (
+            self.heartbeat_interval_s,
+            self.election_timeout_s,
+            self.resend_interval_s,
+            self.notice_interval_s,
+        )
+        if not all(0 < duration < 3600 for duration in durations):
+            raise ConfigurationInvalid("every duration must be above 0 and below an hour")
+        if self.election_timeout_s < 2 * self.heartbeat_interval_s:
+            raise ConfigurationInvalid(
+                f"election_timeout_s ({self.election_timeout_s}) must be at least twice"
+                f" heartbeat_interval_s ({self.heartbeat_interval_s}), or one lost heartbeat"
+                " looks like a dead leader"
+            )
 
 
 DEFAULT_LIMITS = Limits()

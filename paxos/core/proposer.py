@@ -319,7 +319,7 @@ class Proposer:
 
     def resend(
         self, votes: Mapping[Slot, Set[Voter]], decided_through: Slot, now: Instant
-    ) -> list[Send]:
+    ) -> list[Effect]:
         """Send again what has had no answer for an interval: outboxes and links may drop.
 
         Args:
@@ -327,12 +327,14 @@ class Proposer:
             decided_through: The watermark to send along.
             now: The node's clocks.
         """
-        due = now.monotonic - self._timing.resend_interval_s
-        if self._phase is Phase.PREPARING and self._prepared_at <= due:
-            return list(self._prepares(now))
-        sends: list[Send] = []
+        # Computed as in ``next_deadline``, so that rounding cannot make the two disagree for ever.
+        interval = self._timing.resend_interval_s
+        if self._phase is Phase.PREPARING and now.monotonic >= self._prepared_at + interval:
+            # Behind the write that records the ballot as issued, should that still be under way.
+            return [Persist((), self._prepares(now))]
+        sends: list[Effect] = []
         for slot, flight in self._in_flight.items():
-            if flight.sent_at <= due:
+            if now.monotonic >= flight.sent_at + interval:
                 flight.sent_at = now.monotonic
                 accept = Accept(self._ballot, slot, flight.value, decided_through)
                 missing = (v for v in self._configurations.at(slot).voters if v not in votes[slot])
@@ -341,12 +343,13 @@ class Proposer:
 
     def resend_to(
         self, peer: Voter, votes: Mapping[Slot, Set[Voter]], decided_through: Slot
-    ) -> list[Send]:
+    ) -> list[Effect]:
         """Send again to one voter, on a new connection, whatever it has not answered."""
-        sends: list[Send] = []
+        sends: list[Effect] = []
         missing = peer in self._voters() and peer not in self._promised
-        if self._phase is not Phase.IDLE and missing:
-            sends.append(Send(peer.node, Prepare(self._ballot, self._after)))
+        if self._phase is Phase.PREPARING and missing:
+            prepare = Send(peer.node, Prepare(self._ballot, self._after))
+            sends.append(Persist((), (prepare,)))
         for slot, flight in self._in_flight.items():
             if peer in self._configurations.at(slot).quorums.voters and peer not in votes[slot]:
                 accept = Accept(self._ballot, slot, flight.value, decided_through)

@@ -118,7 +118,8 @@ def replay(records: Iterable[Record]) -> Recovered:
                 known = held.get(slot)
                 held[slot] = Held(BALLOT_ZERO if known is None else known.ballot, value, True)
                 undecided.discard(slot)
-            case WatermarkRecord(ballot, through):
+            case _:
+                ballot, through = record.ballot, record.through
                 believed = {s for s in undecided if s <= through and held[s].ballot == ballot}
                 for slot in sorted(believed):
                     held[slot].decided = True

@@ -259,6 +259,9 @@ class Replica:
     def _on_accept(self, sender: Voter, m: Accept, now: Instant, out: list[Effect]) -> None:
         if not self._votes_for(sender, m.ballot):
             return
+        if m.slot > m.decided_through + self._configurations.alpha:
+            self._drop("beyond the window")
+            return
         effects = self.acceptor.handle_accept(m, self.learner.decided_through, self._leader(now))
         if effects is None:
             self._drop("contradicts what is known")
@@ -439,10 +442,11 @@ class Replica:
         out.extend(Reply(client, hint) for client in dict.fromkeys(waiting))
 
     def _consider_campaign(self, now: Instant, out: list[Effect]) -> None:
-        if self.proposer.leading or self._disk_full:
+        if self.proposer.leading:
             return
         through = self.learner.decided_through
-        if self.elector.judge_following(through, now) is not Verdict.CAMPAIGN:
+        verdict = self.elector.judge_following(through, now)
+        if verdict is not Verdict.CAMPAIGN or self._disk_full:
             return
         self.elector.saw_promise(self.acceptor.promised)
         self.elector.campaigned(now)
@@ -566,11 +570,9 @@ class Replica:
 
     def _on_deadline(self, event: DeadlinePassed, now: Instant, out: list[Effect]) -> None:
         through = self.learner.decided_through
-        if self.elector.heartbeat_due(now):
-            if self.proposer.leading:
-                self._consider_giving_way(now, out)
-            self._send_heartbeats(now, out)
-        elif self.proposer.notice_due(now):
+        if self.proposer.leading:
+            self._consider_giving_way(now, out)
+        if self.elector.heartbeat_due(now) or self.proposer.notice_due(now):
             self._send_heartbeats(now, out)
         out.extend(self.proposer.resend(self.learner.votes, through, now))
         self._consider_campaign(now, out)

@@ -24,6 +24,7 @@ from paxos.core.client import (
     Answered,
     ClientEffect,
     ClientEvent,
+    ClientOptions,
     Connect,
     Connected,
     DeadlinePassed,
@@ -48,6 +49,8 @@ from paxos.transport import Channel, ChannelClosed, Transport, TransportError
 
 if TYPE_CHECKING:
     import random
+
+DEFAULT_OPTIONS = ClientOptions()
 
 LevelName = Literal["local", "session", "linearizable"]
 """How fresh a read must be; see ``paxos.core.messages.Level``."""
@@ -109,6 +112,7 @@ async def running(
     *,
     cluster: str = "",
     timeout_s: float,
+    options: ClientOptions = DEFAULT_OPTIONS,
 ) -> AsyncIterator[Client]:
     """Run a client inside the context.
 
@@ -118,10 +122,12 @@ async def running(
         rng: For the session's nonce and jitter.
         cluster: The cluster's id; empty to take any cluster that answers.
         timeout_s: How long a request may take unless it says otherwise.
+        options: The client's bounds.
     """
     with plain_errors(), Doorbell() as doorbell:
+        core = pure.Client(endpoints, rng, options)
         client = Client(
-            endpoints, transport_for, rng, doorbell, cluster=cluster, timeout_s=timeout_s
+            core, endpoints, transport_for, doorbell, cluster=cluster, timeout_s=timeout_s
         )
         try:
             async with trio.open_nursery() as nursery:
@@ -137,9 +143,9 @@ class Client:
 
     def __init__(
         self,
+        core: pure.Client,
         endpoints: Sequence[str],
         transport_for: Callable[[str], Transport],
-        rng: random.Random,
         doorbell: Doorbell,
         *,
         cluster: str,
@@ -147,7 +153,7 @@ class Client:
     ) -> None:
         self.endpoints = tuple(endpoints)
         """The URLs this client was given."""
-        self._core = pure.Client(self.endpoints, rng)
+        self._core = core
         self._transport_for = transport_for
         self._doorbell = doorbell
         self._cluster = cluster
@@ -450,6 +456,10 @@ class Client:
             try:
                 transport = self._transport_for(url)
                 channel = await transport.connect(url, self._doorbell, nursery)
+                if connection is not self._connection:
+                    # Left for another while this one was just getting through.
+                    channel.close()
+                    return
                 connection.channel = channel
                 channel.send_nowait([handshake.encode(Hello(self._cluster, Kind.CLIENT))])
             except (TransportError, ChannelClosed) as error:

@@ -12,6 +12,7 @@ only ever connect, close and ring.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -64,25 +65,29 @@ class Member(NamedTuple):
     incarnation: int
 
 
-class PeerUp(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class PeerUp:
     """A connection to a replica is up. What was sent before may be lost."""
 
     peer: Voter
 
 
-class PeerDown(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class PeerDown:
     """The connection to a replica broke, or was replaced (then PeerUp follows)."""
 
     peer: Voter
 
 
-class ClientUp(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ClientUp:
     """A client connected; ``client`` was never used before by this node's process."""
 
     client: ClientId
 
 
-class ClientDown(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ClientDown:
     """A client's connection is gone. No frame of it comes after this."""
 
     client: ClientId
@@ -172,7 +177,7 @@ class Links:
         urls = {node: member.url for node, member in members.items()}
         self._welcome = Welcome(identity.cluster, identity.node, identity.incarnation, boot, urls)
         self._doorbell = doorbell
-        self._transport_for = transport_for
+        self._transport_for = functools.cache(transport_for)
         self._rng = rng
         self._options = options
         self._rival_window_s = election_timeout_s

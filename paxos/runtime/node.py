@@ -65,9 +65,6 @@ if TYPE_CHECKING:
 RESERVE_EVERY_BYTES = 1024 * 1024
 """Space ahead is looked at again after this much was written: cheap beside writing it."""
 
-AT_ONCE = float("-inf")
-"""A deadline that has passed: look at what is ready, do not wait."""
-
 
 @dataclass(frozen=True, slots=True)
 class NodeSetup:
@@ -199,7 +196,7 @@ class Node:
         self._peers: set[NodeId] = set()  # connected now, as the replica was told
         self._clients: set[ClientId] = set()  # likewise
         self._leader: NodeId = 0  # as last logged
-        self._waiters: list[tuple[Callable[[], bool], trio.Event]] = []  # looked at after a pass
+        self._waiters: list[tuple[Callable[[ReplicaStatus], bool], trio.Event]] = []
         # Room on disk: whether there is too little, as found out and as the replica was told.
         self._room_min = (
             max(setup.limits.batch_bytes_max, setup.limits.submission_bytes_max) + WRITE_OVERHEAD
@@ -229,18 +226,23 @@ class Node:
 
     async def wait_applied(self, slot: Slot) -> None:
         """Wait until this node's state machines reflect ``slot``."""
-        await self._wait(lambda: self.applied_through >= slot)
+        await self.wait_status(lambda status: status.applied_through >= slot)
 
     async def wait_leader(self) -> NodeId:
         """Wait until this node knows of a leader; return it, a hint like any other."""
-        await self._wait(lambda: self._status().leader != 0)
+        await self.wait_status(lambda status: status.leader != 0)
         return self._status().leader
 
-    async def _wait(self, condition: Callable[[], bool]) -> None:
+    async def wait_status(self, condition: Callable[[ReplicaStatus], bool]) -> None:
+        """Wait until a condition of the replica's status holds.
+
+        Args:
+            condition: Looked at after every pass of the node, so it must be cheap.
+        """
         changed = trio.Event()
         self._waiters.append((condition, changed))
         try:
-            if not condition():
+            if not condition(self._status()):
                 await changed.wait()
         finally:
             self._waiters.remove((condition, changed))
@@ -264,8 +266,10 @@ class Node:
 
     async def _serve(self) -> None:
         while True:
-            deadline = AT_ONCE if self._writer.can_write else self._replica.next_deadline()
-            self._pass(await self._doorbell.wait(deadline))
+            if self._writer.can_write():
+                # What was staged since the last write: take in what has arrived, do not wait.
+                self._doorbell.ring()
+            self._pass(await self._doorbell.wait(self._replica.next_deadline()))
 
     # --- a pass -----------------------------------------------------------------------------------
 
@@ -291,9 +295,11 @@ class Node:
             self._send(released)
             self._flush()
         self._look_for_room()
-        for condition, changed in self._waiters:
-            if condition():
-                changed.set()
+        if self._waiters:
+            status = self._status()
+            for condition, changed in self._waiters:
+                if condition(status):
+                    changed.set()
 
     def _handle(self, event: Event) -> None:
         """Hand one event to the replica, and what it says to itself after it."""
@@ -416,7 +422,8 @@ class Node:
     # --- room on disk -----------------------------------------------------------------------------
 
     def _look_for_room(self) -> None:
-        if self._writer.written_bytes - self._reserved_at >= RESERVE_EVERY_BYTES:
+        written_bytes = self._writer.written_bytes - self._reserved_at
+        if written_bytes >= RESERVE_EVERY_BYTES or self._storage.room_bytes < self._room_min:
             self._reserved_at = self._writer.written_bytes
             self._reserve_wanted.set()
 
@@ -426,23 +433,29 @@ class Node:
             self._handle(DiskFull(self._disk_full))
 
     async def _keep_room(self) -> None:
-        """Reserve space ahead of the log, on a thread; once at the start, then when asked."""
+        """Reserve space ahead of the log, on a thread: once at the start, then when asked."""
         while True:
+            self._reserve_wanted = trio.Event()
+            why = None
             try:
                 await trio.to_thread.run_sync(self._storage.reserve)
             except StorageFull as error:
-                if not self._disk_full and self._storage.room_bytes < self._room_min:
-                    self._disk_full = True
-                    self._log.error("disk full", why=str(error))
-                self._doorbell.ring()
+                why = str(error)
+            room_bytes = self._storage.room_bytes
+            self._note_room(room_bytes < self._room_min, why or f"room for {room_bytes} bytes")
+            if why is None and not self._disk_full:
+                await self._reserve_wanted.wait()
+            else:
                 await trio.sleep(self._setup.options.disk_retry_s)
-                continue
-            if self._disk_full:
-                self._disk_full = False
-                self._log.info("disk has room again")
-            self._doorbell.ring()
-            await self._reserve_wanted.wait()
-            self._reserve_wanted = trio.Event()
+
+    def _note_room(self, full: bool, why: str) -> None:
+        if full and not self._disk_full:
+            self._log.error("disk full", why=why)
+        elif self._disk_full and not full:
+            self._log.info("disk has room again")
+        self._disk_full = full
+        # For the replica to be told, and for what waits for room to be written.
+        self._doorbell.ring()
 
     # --- telling ----------------------------------------------------------------------------------
 

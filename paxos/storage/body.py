@@ -38,8 +38,12 @@ def read_records(body: bytes) -> tuple[list[Record], bytes]:
     """
     unpacker = Unpacker(None, max_buffer_size=0)
     unpacker.feed(body)
-    records = [decode_record(framed) for framed in unpacker]
-    return records, body[unpacker.tell() :]
+    records: list[Record] = []
+    read = 0
+    for framed in unpacker:
+        records.append(decode_record(framed))
+        read = unpacker.tell()  # not at the end: an Unpacker also counts the start of a cut object
+    return records, body[read:]
 
 
 class Tally:

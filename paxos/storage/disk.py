@@ -177,7 +177,7 @@ class RealDisk:
         except BaseException:
             os.close(descriptor)
             raise
-        return _RealLock(descriptor)
+        return _RealLock(descriptor, directory / LOCK_NAME)
 
     def holder(self, directory: Path) -> int | None:
         """Return the process that the lock file names, if it lives."""
@@ -192,12 +192,14 @@ class RealDisk:
 
 
 class _RealLock:
-    __slots__ = ("_descriptor",)
+    __slots__ = ("_descriptor", "_note")
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, note: Path) -> None:
         self._descriptor = descriptor
+        self._note = note
 
     def release(self) -> None:
+        self._note.unlink(missing_ok=True)
         os.close(self._descriptor)
 
 

@@ -130,14 +130,14 @@ def judge(segments: Sequence[SegmentBytes], identity: Identity) -> Verdict:
     verdict = Verdict()
     chain = _Chain(verdict)
     headers = verdict.headers
-    headers += [_header(segment) for segment in segments]
     owner = owner_digest(identity)
+    headers += [_header(segment, owner) for segment in segments]
     for index, (segment, header) in enumerate(zip(segments, headers, strict=True)):
         is_last = index == len(segments) - 1
         if segment.number != (segments[index - 1].number + 1 if index else 1):
             verdict.findings.append(f"{segment.name}: the segment before it is missing")
-        if header is None or header.number != segment.number or header.owner != owner:
-            what = "its header is damaged" if header is None else "it belongs to another log"
+        if header is None:
+            what = "the segment's header is damaged, or it belongs to another log"
             chain.miss(Bad(segment.name, 0, what, None, torn=False))
             continue
         end = None if is_last else _named_end(segment, header, headers[index + 1])
@@ -155,11 +155,14 @@ def judge(segments: Sequence[SegmentBytes], identity: Identity) -> Verdict:
     return verdict
 
 
-def _header(segment: SegmentBytes) -> SegmentHeader | None:
+def _header(segment: SegmentBytes, owner: bytes) -> SegmentHeader | None:
     try:
-        return decode_segment_header(segment.data)
+        header = decode_segment_header(segment.data)
     except FormatUnknown as error:
         raise StorageError(f"{segment.name}: {error}") from None
+    if header is None or header.number != segment.number or header.owner != owner:
+        return None
+    return header
 
 
 def _named_end(

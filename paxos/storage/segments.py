@@ -46,6 +46,7 @@ from paxos.storage.directory import (
     write_identity,
 )
 from paxos.storage.disk import Disk, Lock, RealDisk
+from paxos.storage.inspection import Inspection, SegmentReport, inspect
 from paxos.storage.layout import (
     BLOCK,
     BODY_BYTES_MAX,
@@ -61,6 +62,16 @@ from paxos.storage.layout import (
 )
 from paxos.storage.recovery import Batch, Verdict, judge, read_contents
 from paxos.storage.segment_file import SegmentFile, read_segments, segment_name
+
+__all__ = [
+    "SEGMENT_BYTES",
+    "Inspection",
+    "SegmentReport",
+    "SegmentStorage",
+    "create",
+    "inspect",
+    "open_segments",
+]
 
 SEGMENT_BYTES = 16 * 1024 * 1024
 """Default size of a segment: zero-written within a few hundredths of a second, rarely full."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,6 +47,7 @@ def load_below(module: str) -> list[Source]:
     return [each for each in sources if each.module == module or each.module.startswith(prefix)]
 
 
+@cache
 def _parse(path: Path) -> Source:
     place = path.relative_to(ROOT)
     parts = place.with_suffix("").parts

@@ -19,7 +19,7 @@ import pytest
 
 from tests.architecture.sources import Source, dotted, functions, load_below, snippet
 
-DETERMINISTIC = ("paxos.core", "jepsen_like.sim", "statemachines")
+DETERMINISTIC = ("paxos.core", "jepsen_like.sim", "jepsen_like.workload", "statemachines")
 
 BANNED_CALLS = frozenset({"hash", "id", "input", "open", "print"})
 BANNED_NAMES = (

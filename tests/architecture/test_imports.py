@@ -79,7 +79,11 @@ CONTRACTS = (
         third=("trio",),
         typing_only=("paxos.transport",),
     ),
-    Contract("paxos.storage", ours=("paxos.core", "paxos.codec", "paxos.storage")),
+    Contract(
+        "paxos.storage",
+        ours=("paxos.core", "paxos.codec", "paxos.storage"),
+        third=("msgpack",),
+    ),
     Contract(
         "paxos.runtime", ours=(*SHELL, "paxos.runtime"), third=("trio", "structlog", "msgpack")
     ),
@@ -119,9 +123,18 @@ CONTRACTS = (
         ours=("paxos", "transports", "statemachines", "jepsen_like"),
         third=("click", "rich", "structlog", "trio"),
     ),
+    # What a simulation and a run of real processes have in common.
+    Contract("jepsen_like.workload", ours=("paxos.core",), forbidden=REAL_WORLD | {"time"}),
     Contract(
         "jepsen_like.sim",
-        ours=("paxos.core", "paxos.codec", "paxos.storage", "statemachines", "jepsen_like.sim"),
+        ours=(
+            "paxos.core",
+            "paxos.codec",
+            "paxos.storage",
+            "statemachines",
+            "jepsen_like.sim",
+            "jepsen_like.workload",
+        ),
         forbidden=(REAL_WORLD | {"time"}) - {"multiprocessing"},
     ),
 )

@@ -30,7 +30,7 @@ def _fits(value: Any, wanted: Any) -> bool:
     if type(value) is not wanted:
         return False
     if wanted is int:
-        return 0 <= value <= INTEGER_MAX
+        return bool(0 <= value <= INTEGER_MAX)
     if dataclasses.is_dataclass(value):
         return faults(value) == []
     if isinstance(value, tuple):

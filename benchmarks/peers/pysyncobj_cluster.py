@@ -16,7 +16,7 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.children import HOST, Children, ClusterFailed, children, free_ports, wait_for
+from benchmarks.peers.children import HOST, Children, ClusterFailed, children, free_ports
 from benchmarks.peers.machine import Usage
 from benchmarks.peers.measurement import Load, Measurement
 
@@ -63,6 +63,7 @@ class PySyncObjCluster:
             owned.talk(
                 [
                     sys.executable,
+                    "-P",  # our own modules beside it are not what it imports
                     str(NODE),
                     address,
                     ",".join(other for other in self._addresses if other != address),
@@ -71,7 +72,7 @@ class PySyncObjCluster:
             )
             for index, address in enumerate(self._addresses)
         ]
-        self._leader = wait_for(self._find_leader, "PySyncObj leader")
+        self._leader = owned.wait_for(self._find_leader, "PySyncObj leader")
 
     @property
     def pids(self) -> list[int]:

@@ -1,0 +1,300 @@
+"""The proposer beyond the paper: windows, batches, repeats, late and cut promises."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from paxos.core.ballot import BALLOT_ZERO, Ballot
+from paxos.core.config import Configuration, Configurations
+from paxos.core.effects import Effect, Persist, Send
+from paxos.core.errors import InvariantBroken
+from paxos.core.ids import Instant, Voter
+from paxos.core.limits import DEFAULT_TIMING, Limits
+from paxos.core.messages import Accept, HeartbeatAnswer, Prepare, Promise, Report
+from paxos.core.proposer import Phase, Proposer, outweighs
+from paxos.core.quorum import Quorums
+from paxos.core.value import NOOP, Value
+
+ME, SECOND, THIRD = VOTERS = tuple(Voter(node, 100 + node) for node in (1, 2, 3))
+LATER = DEFAULT_TIMING.resend_interval_s
+V, W = Value(1, b"v"), Value(2, b"w")
+OLD = Ballot(0, 2)
+
+
+def at(seconds: float) -> Instant:
+    return Instant(seconds, int(seconds * 1e6))
+
+
+def new(alpha: int = 8, limits: Limits | None = None) -> Proposer:
+    configurations = Configurations(Configuration(1, Quorums.majority(VOTERS)), alpha)
+    return Proposer(ME, configurations, BALLOT_ZERO, limits or Limits(), DEFAULT_TIMING)
+
+
+def promise(
+    proposer: Proposer, *reports: Report, above: int = 0, through: int | None = None
+) -> Promise:
+    return Promise(proposer.ballot, above, through, 0, 0, 1_000_000, reports)
+
+
+def leading(proposer: Proposer, *reports: Report, decided: int = 0) -> Proposer:
+    proposer.campaign(BALLOT_ZERO, decided, at(0.0))
+    for voter in (ME, SECOND):
+        proposer.handle_promise(voter, promise(proposer, *reports, above=decided), decided, at(0.0))
+    assert proposer.start_leading(decided)
+    return proposer
+
+
+def propose(proposer: Proposer, decided: int = 0, stamp: int = 0) -> list[tuple[int, bytes]]:
+    accepts = proposer.propose(decided, stamp, at(0.0))
+    return [(accept.slot, accept.value.commands) for accept in accepts]
+
+
+def sent(effects: list[Effect]) -> list[tuple[int, type, bool]]:
+    """Who is sent what, and whether behind a write."""
+    out = []
+    for effect in effects:
+        sends = effect.then if isinstance(effect, Persist) else (effect,)
+        for send in sends:
+            assert isinstance(send, Send)
+            out.append((send.to, type(send.message), isinstance(effect, Persist)))
+    return out
+
+
+def test_phases_go_from_idle_through_preparing_to_leading_and_back() -> None:
+    proposer = new()
+    assert proposer.phase is Phase.IDLE
+    proposer.campaign(BALLOT_ZERO, 0, at(0.0))
+    assert proposer.phase is Phase.PREPARING
+    assert not proposer.start_leading(0)
+    leading(proposer)
+    assert proposer.leading
+    assert not proposer.start_leading(0)
+    proposer.stop()
+    assert proposer.phase is Phase.IDLE
+    assert not proposer.start_leading(0)
+
+
+def test_idle_proposer_does_nothing() -> None:
+    proposer = new()
+    proposer.submit(b"x")
+    assert proposer.propose(0, 0, at(0.0)) == []
+    assert not proposer.has_work
+    assert not proposer.is_outbid_by(Ballot(9, 9))
+    assert proposer.handle_decided(1, V)
+    assert proposer.next_deadline() == math.inf
+    assert proposer.resend_to(SECOND, {}, 0) == []
+
+
+def test_promises_of_another_ballot_or_voter_twice_or_compacted_are_ignored() -> None:
+    proposer = new()
+    proposer.campaign(BALLOT_ZERO, 0, at(0.0))
+    for stale in (
+        Promise(Ballot(9, 1), 0, None, 0, 0, 0, ()),
+        Promise(proposer.ballot, 0, None, 0, 5, 0, ()),
+    ):
+        proposer.handle_promise(SECOND, stale, 0, at(0.0))
+    proposer.handle_promise(ME, promise(proposer), 0, at(0.0))
+    proposer.handle_promise(ME, promise(proposer), 0, at(0.0))
+    assert proposer.promised == {ME}
+    assert proposer.issued == proposer.ballot
+
+
+def test_promise_in_parts_counts_only_when_they_cover_everything() -> None:
+    proposer = new()
+    proposer.campaign(BALLOT_ZERO, 0, at(0.0))
+    one = promise(proposer, Report(1, OLD, V), above=0, through=3)
+    two = promise(proposer, Report(4, OLD, W), above=3, through=5)
+    three = promise(proposer, above=5)
+    for part in (three, one):
+        proposer.handle_promise(SECOND, part, 0, at(0.0))
+    assert proposer.promised == set()
+    proposer.handle_promise(SECOND, two, 0, at(0.0))
+    proposer.handle_promise(ME, promise(proposer), 0, at(0.0))
+    assert proposer.start_leading(0)
+    assert propose(proposer) == [(1, b"v"), (2, b""), (3, b""), (4, b"w")]
+
+
+def test_parts_of_two_voters_are_not_put_together() -> None:
+    proposer = new()
+    proposer.campaign(BALLOT_ZERO, 0, at(0.0))
+    proposer.handle_promise(SECOND, promise(proposer, above=0, through=3), 0, at(0.0))
+    proposer.handle_promise(THIRD, promise(proposer, above=3), 0, at(0.0))
+    assert proposer.promised == set()
+
+
+def test_late_promise_counts_for_slots_not_yet_proposed_and_only_those() -> None:
+    """The value is that of the highest ballot over all promises received, at that moment."""
+    proposer = leading(new(alpha=2), Report(1, OLD, V), Report(3, OLD, V))
+    assert propose(proposer) == [(1, b"v"), (2, b"")]
+    higher = Ballot(0, 3)
+    reports = (Report(1, higher, W), Report(3, higher, W), Report(4, None, W))
+    late = proposer.handle_promise(THIRD, promise(proposer, *reports), 0, at(0.0))
+    assert [report.slot for report in late] == [4]
+    proposer.handle_decided(1, V)
+    proposer.handle_decided(2, NOOP)
+    assert propose(proposer, decided=2) == [(3, b"w")]
+
+
+@pytest.mark.parametrize(
+    ("ballot", "known", "wins"),
+    [
+        (Ballot(2, 1), Ballot(1, 1), True),
+        (Ballot(1, 1), Ballot(2, 1), False),
+        (None, Ballot(9, 9), True),
+        (Ballot(9, 9), None, False),
+        (None, None, False),
+    ],
+)
+def test_report_outweighs(ballot: Ballot | None, known: Ballot | None, wins: bool) -> None:
+    assert outweighs(ballot, known) is wins
+
+
+def test_batch_forms_from_all_that_arrived_while_the_last_write_was_under_way() -> None:
+    proposer = leading(new())
+    proposer.submit(b"a")
+    assert propose(proposer) == [(1, b"a")]
+    for more in (b"b", b"c"):
+        proposer.submit(more)
+        assert propose(proposer) == []
+    proposer.written(1)
+    assert propose(proposer) == [(2, b"bc")]
+    assert proposer.pending_bytes == 0
+
+
+def test_batch_own_write_of_an_earlier_slot_does_not_free_the_next() -> None:
+    proposer = leading(new(), Report(1, OLD, V))
+    proposer.submit(b"a")
+    assert propose(proposer) == [(1, b"v"), (2, b"a")]
+    proposer.written(1)
+    proposer.submit(b"b")
+    assert propose(proposer) == []
+
+
+def test_batch_closes_at_its_bound_and_one_large_submission_goes_alone() -> None:
+    proposer = leading(new(limits=Limits(batch_bytes_max=4)))
+    for submission in (b"aa", b"bb", b"c", b"dddddd"):
+        proposer.submit(submission)
+    out = propose(proposer)
+    for slot in range(1, 4):
+        proposer.written(slot)
+        out += propose(proposer)
+    assert out == [(1, b"aabb"), (2, b"c"), (3, b"dddddd")]
+
+
+def test_submissions_over_the_bound_are_not_taken() -> None:
+    proposer = leading(new(limits=Limits(pending_bytes_max=3)))
+    assert proposer.submit(b"ab")
+    assert not proposer.submit(b"cd")
+    assert proposer.submit(b"e")
+    assert proposer.pending_bytes == 3
+
+
+def test_stamp_is_the_voters_clock_and_is_fixed_with_the_value() -> None:
+    proposer = leading(new())
+    proposer.read_clock(THIRD, HeartbeatAnswer(1, Ballot(9, 9), OLD, True, 0, 9), at(0.0))
+    proposer.read_clock(
+        THIRD, HeartbeatAnswer(1, proposer.ballot, OLD, True, 0, 3_000_000), at(0.0)
+    )
+    proposer.submit(b"a")
+    (accept,) = proposer.propose(0, 7, at(0.5))
+    assert accept.value.stamp == 1_500_000
+
+
+def test_window_moves_with_what_is_decided_elsewhere() -> None:
+    proposer = leading(new(alpha=2))
+    for slot in range(1, 6):
+        proposer.handle_decided(slot, V)
+    proposer.submit(b"a")
+    assert propose(proposer, decided=5) == [(6, b"a")]
+
+
+def test_decided_slot_above_a_hole_makes_the_hole_a_noop() -> None:
+    proposer = leading(new())
+    assert proposer.handle_decided(3, V)
+    assert proposer.has_work
+    assert propose(proposer) == [(1, b""), (2, b"")]
+
+
+def test_decided_value_that_differs_from_the_proposed_one_is_told() -> None:
+    proposer = leading(new(), Report(1, OLD, V), Report(2, OLD, V))
+    propose(proposer)
+    assert proposer.handle_decided(1, V)
+    assert not proposer.handle_decided(2, W)
+
+
+def test_leading_without_a_quorum_for_a_slot_is_a_broken_invariant() -> None:
+    """Invariant 8: whatever else goes wrong, no Accept leaves without promises."""
+    proposer = leading(new())
+    proposer._promised.clear()  # type: ignore[attr-defined]
+    proposer.submit(b"x")
+    with pytest.raises(InvariantBroken, match="phase-1 quorum"):
+        propose(proposer)
+
+
+def test_reports_at_or_below_what_is_decided_meanwhile_are_not_proposed() -> None:
+    proposer = new()
+    proposer.campaign(BALLOT_ZERO, 0, at(0.0))
+    for voter in (ME, SECOND):
+        proposer.handle_promise(voter, promise(proposer, Report(1, OLD, V)), 0, at(0.0))
+    proposer.handle_decided(1, V)
+    assert proposer.start_leading(1)
+    assert propose(proposer, decided=1) == []
+    assert proposer.required == 1
+
+
+def test_prepare_is_sent_again_to_who_has_not_promised_and_only_behind_writes() -> None:
+    """A ballot must be durable as issued before any Prepare of it leaves, a repeat too."""
+    proposer = new()
+    proposer.campaign(BALLOT_ZERO, 0, at(0.0))
+    proposer.handle_promise(ME, promise(proposer), 0, at(0.0))
+    assert proposer.resend({}, 0, at(LATER / 2)) == []
+    assert proposer.next_deadline() == pytest.approx(LATER)
+    again = proposer.resend({}, 0, at(LATER))
+    assert sent(again) == [(2, Prepare, True), (3, Prepare, True)]
+    assert sent(proposer.resend_to(THIRD, {}, 0)) == [(3, Prepare, True)]
+    assert proposer.resend_to(ME, {}, 0) == []
+    assert proposer.resend_to(Voter(3, 999), {}, 0) == []
+
+
+def test_accept_is_sent_again_to_who_has_not_answered() -> None:
+    """Mutant H4: one lost Accept must not be lost for good."""
+    proposer = leading(new(), Report(1, OLD, V))
+    propose(proposer)
+    votes = {1: {ME, SECOND}}
+    assert proposer.resend(votes, 0, at(LATER / 2)) == []
+    assert proposer.next_deadline() == pytest.approx(LATER)
+    assert sent(proposer.resend(votes, 0, at(LATER))) == [(3, Accept, False)]
+    assert proposer.resend(votes, 0, at(LATER)) == []
+    assert sent(proposer.resend_to(THIRD, votes, 0)) == [(3, Accept, False)]
+    assert proposer.resend_to(SECOND, votes, 0) == []
+
+
+def test_notice_is_owed_until_something_carries_the_watermark() -> None:
+    proposer = leading(new())
+    proposer.owe_notice(0, at(1.0))
+    assert proposer.next_deadline() == math.inf
+    proposer.owe_notice(3, at(1.0))
+    first = proposer.next_deadline()
+    proposer.owe_notice(4, at(1.01))
+    assert proposer.next_deadline() == first
+    assert proposer.notice_due(at(first))
+    proposer.told(4)
+    assert not proposer.notice_due(at(first))
+    proposer.owe_notice(5, at(2.0))
+    proposer.submit(b"a")
+    propose(proposer, decided=5)
+    assert not proposer.notice_due(at(9.0))
+
+
+def test_stopped_proposer_keeps_nothing_of_its_ballot() -> None:
+    proposer = leading(new(), Report(1, OLD, V))
+    proposer.submit(b"x")
+    propose(proposer)
+    ballot = proposer.ballot
+    proposer.stop()
+    assert (proposer.in_flight, proposer.pending_bytes, proposer.has_work) == ({}, 0, False)
+    leading(proposer)
+    assert proposer.ballot > ballot
+    assert propose(proposer) == []
