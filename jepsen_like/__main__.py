@@ -202,7 +202,7 @@ def main() -> None:
     except (PaxosError, OSError) as error:
         click.echo(f"error: {error}", err=True)
         status = HARNESS_FAILED
-    except Exception:
+    except Exception:  # noqa: BLE001 - whatever it is, it is not a verdict
         traceback.print_exc()
         status = HARNESS_FAILED
     sys.exit(status)

@@ -11,6 +11,10 @@ from collections.abc import Iterable
 
 from paxos.core.state_machine import CommandFailed, Stamp
 
+REGISTERS = "registers"
+EDGE_CONFIG = "edge-config"
+"""The names under which clusters host the state machines of a workload."""
+
 SEPARATOR = b"\x00"
 
 

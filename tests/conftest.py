@@ -1,4 +1,4 @@
-"""What every test has in common: how many random examples Hypothesis tries, and where.
+"""What every test has in common: how many random examples are tried, and what coverage watches.
 
 ``HYPOTHESIS_PROFILE`` names a profile; without it, a machine that sets ``CI`` gets ``ci`` (the same
 examples every time, so that a red run is red again) and everyone else ``dev``.
@@ -7,7 +7,10 @@ examples every time, so that a red run is red again) and everyone else ``dev``.
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
+from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # A deadline per example measures the machine, not the code: it is off everywhere.
@@ -30,3 +33,28 @@ settings.register_profile(
 settings.load_profile(
     os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if "CI" in os.environ else "dev")
 )
+
+COVERED_AREAS = frozenset({"codec", "core", "paper"})
+"""Directories whose tests are to reach every branch of the core and the codec."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Let coverage watch only the tests that are to cover.
+
+    A simulation, which runs nothing but the core, takes four times as long when it is watched; and
+    a branch of the core that only a simulation reaches has no test that says what it is for.
+    """
+    try:
+        from coverage import Coverage
+    except ImportError:  # the extra `test` alone
+        return (yield)
+    watching = Coverage.current()
+    area = item.path.relative_to(Path(__file__).parent).parts[0]
+    if watching is None or area in COVERED_AREAS:
+        return (yield)
+    watching.stop()
+    try:
+        return (yield)
+    finally:
+        watching.start()

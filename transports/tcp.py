@@ -52,7 +52,8 @@ class TcpChannel:
     def __init__(
         self, sock: socket.socket, doorbell: Doorbell, buffer: bytearray, frame_bytes_max: int
     ) -> None:
-        _prepare(sock)
+        sock.setblocking(False)
+        address.tune(sock)
         self._sock = sock
         self._doorbell = doorbell
         self._buffer = memoryview(buffer)
@@ -206,13 +207,7 @@ class TcpTransport:
         listener = await address.bind(url, address.parse(url, *self.schemes), BACKLOG)
 
         def take(sock: socket.socket) -> None:
-            try:
-                channel = TcpChannel(sock, doorbell, self._buffer, self._frame_bytes_max)
-            except OSError:
-                # It was reset before it was taken, and some systems say so here.
-                sock.close()
-            else:
-                accept(channel)
+            accept(TcpChannel(sock, doorbell, self._buffer, self._frame_bytes_max))
 
         with listener, _Accepting(listener, take) as accepting:
             doorbell.watch_readable(listener, accepting.take_all)
@@ -259,13 +254,6 @@ class _Accepting:
 
     def __exit__(self, *_: object) -> None:
         self._spare.close()
-
-
-def _prepare(sock: socket.socket) -> None:
-    sock.setblocking(False)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    # A client whose machine vanished must not count as connected for ever.
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
 
 def _text(error: OSError) -> str:

@@ -271,6 +271,7 @@ class WebSocketTransport:
             nursery.cancel_scope.cancel()
 
     def _channel(self, stream: trio.SocketStream, doorbell: Doorbell) -> WebSocketChannel:
+        address.tune(stream.socket)
         remote = address.remote_of(stream.socket)
         return WebSocketChannel(remote, doorbell, self._frame_bytes_max)
 

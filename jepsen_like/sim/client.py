@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from jepsen_like.sim.invariants import Histories
 from jepsen_like.sim.network import ClientLink
-from jepsen_like.sim.node import MACHINE, SimNode
+from jepsen_like.sim.node import SimNode
 from jepsen_like.sim.world import World
-from jepsen_like.workload import operation
+from jepsen_like.workload import EDGE_CONFIG, REGISTERS, operation
 from paxos.core.client import (
     Answered,
     Client,
@@ -34,6 +34,19 @@ from paxos.core.client import (
 )
 from paxos.core.ids import Slot
 from paxos.core.messages import ClientAnswer, Level, Redirect
+from statemachines.edge_config_client import (
+    Condition,
+    Delete,
+    Put,
+    compare_and_set_command,
+    decode_watch,
+    put_command,
+    transaction_command,
+    watch_query,
+)
+
+WATCHED = ""
+"""The pattern of the edge configuration that is watched: everything."""
 
 PATIENCE_S = 120.0
 """Deadline of a patient operation: longer than any simulation waits for it."""
@@ -50,7 +63,6 @@ class Operation:
     kind: str
     words: bytes
     floor: Slot
-    unique: bytes = b""
     level: Level = Level.LINEARIZABLE
     final: bool = False
     last: bool = True
@@ -102,13 +114,14 @@ class SimClient:
         self._think_s = world.plan.think_s
         self._watches = watches
         self._watched = (b"", 0)  # key, and how many of its elements were told
+        self._changes = 0  # the revision of the edge configuration that was told
         self._wake_at = float("inf")
         self._wakes = 0
 
     @property
     def waiting(self) -> int:
         """Operations that have not ended, watches aside."""
-        return sum(operation.kind != "watch" for operation in self._waiting.values())
+        return sum(op.kind in ("command", "read") for op in self._waiting.values())
 
     @property
     def satisfied(self) -> bool:
@@ -120,6 +133,8 @@ class SimClient:
         if self._watches:
             self._watched = (self._key(), 0)
             self._watch()
+            if self._plan.edge_config:
+                self._watch_changes()
         for _ in range(self._plan.outstanding):
             self._world.after(self._rng.expovariate(1 / self._think_s), self._work)
 
@@ -145,8 +160,11 @@ class SimClient:
         if self._rng.random() < self._plan.reads:
             self._read(self._rng.choice((Level.LINEARIZABLE, *Level)), patience)
         else:
-            burst = self._rng.randint(1, self._plan.burst)
-            self._submit([self._command() for _ in range(burst)], patience)
+            burst = range(self._rng.randint(1, self._plan.burst))
+            if self._plan.edge_config and self._rng.random() < 0.3:
+                self._submit([self._change() for _ in burst], patience, machine=EDGE_CONFIG)
+            else:
+                self._submit([self._command() for _ in burst], patience)
         self._leave()
 
     def _key(self) -> bytes:
@@ -161,15 +179,31 @@ class SimClient:
             return operation(name, self._key(), guess, unique)
         return operation(name, self._key(), unique)
 
-    def _submit(self, commands: Sequence[bytes], patience: float, final: bool = False) -> None:
+    def _change(self) -> bytes:
+        """Draw a command for the edge configuration. Each writes something unique."""
+        self._uniques += 1
+        unique = b"%d.%d" % (self.number, self._uniques)
+        key, other = (f"site-{self._rng.randrange(3)}/{name}" for name in ("fps", "codec"))
+        kind = self._rng.randrange(3)
+        if kind == 0:
+            return put_command(key, unique)
+        if kind == 1:
+            return compare_and_set_command(key, self._rng.choice((None, b"")), unique)
+        present = Condition(key, "version", "!=", 0)
+        return transaction_command([present], [Delete(key), Put(other, unique)], [Put(key, unique)])
+
+    def _submit(
+        self,
+        commands: Sequence[bytes],
+        patience: float,
+        final: bool = False,
+        machine: str = REGISTERS,
+    ) -> None:
         floor = self._histories.begins()
-        tokens = self._client.submit(MACHINE, commands, self._world.now + patience)
+        tokens = self._client.submit(machine, commands, self._world.now + patience)
         for token, command in zip(tokens, commands, strict=True):
-            unique = command.rsplit(b"\x00", 1)[-1]
             last = token == tokens[-1]
-            self._waiting[token] = Operation(
-                "command", command, floor, unique, final=final, last=last
-            )
+            self._waiting[token] = Operation("command", command, floor, final=final, last=last)
 
     def _read(self, level: Level, patience: float, final: bool = False) -> None:
         name = self._rng.choice((b"p", b"a", b"i"))
@@ -179,14 +213,20 @@ class SimClient:
             floor = self._histories.begins()
         elif level is Level.SESSION:
             floor = self._client.seen_through
-        token = self._client.read(level, MACHINE, words, self._world.now + patience)
+        token = self._client.read(level, REGISTERS, words, self._world.now + patience)
         self._waiting[token] = Operation("read", words, floor, level=level, final=final)
 
     def _watch(self) -> None:
         key, start = self._watched
         words = operation(b"a", key, b"%d" % start)
-        token = self._client.watch(MACHINE, words, self._world.now + PATIENCE_S)
+        token = self._client.watch(REGISTERS, words, self._world.now + PATIENCE_S)
         self._waiting[token] = Operation("watch", words, 0)
+        self._leave()
+
+    def _watch_changes(self) -> None:
+        words = watch_query(WATCHED, self._changes)
+        token = self._client.watch(EDGE_CONFIG, words, self._world.now + PATIENCE_S)
+        self._waiting[token] = Operation("watch changes", words, 0)
         self._leave()
 
     # --- what the network says ---
@@ -246,6 +286,9 @@ class SimClient:
         if op.kind == "watch":
             self._told(outcome)
             return
+        if op.kind == "watch changes":
+            self._told_changes(outcome)
+            return
         if op.kind == "command":
             self._judge_command(op, outcome)
         elif isinstance(outcome, Done):
@@ -259,13 +302,13 @@ class SimClient:
     def _judge_command(self, op: Operation, outcome: Outcome) -> None:
         if isinstance(outcome, Done):
             self.completed += 1
-            self._histories.done(op.unique, op.floor, outcome.slot, outcome.data, False)
+            self._histories.done(op.words, op.floor, outcome.slot, outcome.data, False)
         elif isinstance(outcome, Failed):
             self.completed += 1
             reason = outcome.reason.encode()
-            self._histories.done(op.unique, op.floor, outcome.slot, reason, True)
+            self._histories.done(op.words, op.floor, outcome.slot, reason, True)
         elif isinstance(outcome, Refused):
-            self._histories.refused(op.unique)
+            self._histories.refused(op.words)
 
     def _again(self, op: Operation) -> None:
         """What is asked for at the end must be done: ask for it once more."""
@@ -283,9 +326,20 @@ class SimClient:
             self._watched = (key, start + len(elements))
         self._world.after(self._think_s, self._watch)
 
+    def _told_changes(self, outcome: Outcome) -> None:
+        if isinstance(outcome, Done):
+            batch = decode_watch(outcome.data)
+            self._histories.told_changes(WATCHED, self._changes, batch)
+            self._changes = batch.revision
+        self._world.after(self._think_s, self._watch_changes)
+
     def _told_all(self) -> bool:
+        """Whether nothing that happened is still to be told."""
+        if not self._watches:
+            return True
         key, told = self._watched
-        return not self._watches or told == self._histories.length(key)
+        changes = self._histories.revision() if self._plan.edge_config else 0
+        return told == self._histories.length(key) and self._changes == changes
 
     # --- time ---
 

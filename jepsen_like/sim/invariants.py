@@ -9,11 +9,11 @@ another way to know. ``Invariants`` shows each fact to those whom it concerns.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-from jepsen_like.workload import Registers
+from jepsen_like.workload import EDGE_CONFIG, REGISTERS, SEPARATOR, operation
 from paxos.core.ballot import BALLOT_ZERO, Ballot
 from paxos.core.config import Configurations
 from paxos.core.ids import NodeId, Slot, Voter
@@ -27,8 +27,15 @@ from paxos.core.records import (
     WatermarkRecord,
 )
 from paxos.core.replica import Replica
-from paxos.core.state_machine import CommandFailed, Stamp
+from paxos.core.state_machine import CommandFailed, Stamp, StateMachine, Watchable
 from paxos.core.value import Value
+from statemachines.edge_config_client import (
+    WatchBatch,
+    decode_stats,
+    decode_watch,
+    stats_query,
+    watch_query,
+)
 
 NAMES = {
     0: "a replica never raises",
@@ -302,96 +309,102 @@ class Quorums:
         self._sound.add(accept.ballot)
 
 
-@dataclass(slots=True)
-class Ran:
-    """One command as the first node to reach it ran it. ``failed`` results hold the reason."""
+class Ran(NamedTuple):
+    """One command as a node ran it. A failed one's result holds the reason."""
 
+    machine: str
     at: Stamp
     command: bytes
     result: bytes
     failed: bool
 
+    def __str__(self) -> str:
+        outcome = "fails with" if self.failed else "gives"
+        place = f"{self.at.slot}.{self.at.position} @{self.at.time}"
+        return f"{self.machine} {self.command!r} at {place} {outcome} {self.result!r}"
+
+
+def describe(error: Exception) -> bytes:
+    """Return what every replica must make of a state machine's exception."""
+    if isinstance(error, CommandFailed):
+        return str(error).encode()
+    return type(error).__qualname__.encode()
+
 
 class StateMachines:
-    """Invariants 5, 6 and 9: every node runs the same commands in the same places, each once."""
+    """Invariants 5, 6 and 9: every node runs the same commands in the same places, each once.
 
-    def __init__(self, ledger: Ledger) -> None:
+    Args:
+        ledger: What is chosen.
+        models: By name, a state machine of each kind, to be run beside the cluster's.
+    """
+
+    def __init__(self, ledger: Ledger, models: Mapping[str, StateMachine]) -> None:
         self.ran: list[Ran] = []
-        self.where: dict[bytes, int] = {}  # by the command's unique last word
-        self.versions: dict[bytes, tuple[list[Slot], list[bytes]]] = {}  # by query
+        self.where: dict[bytes, int] = {}  # by command: each is unique
         self.lists: dict[bytes, list[bytes]] = {}  # by key: what was appended
+        self.models = models
         self._ledger = ledger
-        self._slots: list[Slot] = []
-        self._model = Registers()
+        self._slots: list[Slot] = []  # of each command that ran
+        self._versions: dict[bytes, tuple[list[Slot], list[bytes]]] = {}  # by query
 
-    def runs(
-        self, facts: NodeFacts, at: Stamp, command: bytes, result: bytes, failed: bool
-    ) -> None:
+    def runs(self, facts: NodeFacts, ran: Ran) -> None:
         """A node's state machine ran a command."""
         index = facts.applied
         facts.applied += 1
-        if index < len(self.ran):
-            known = self.ran[index]
-            same = (known.at, known.command, known.result, known.failed)
-            if same != (at, command, result, failed):
-                text = (
-                    "command {} of n{} is {!r} at {} -> {!r}; another node ran {!r} at {} -> {!r}"
-                )
-                facts_ = (index + 1, facts.voter.node, command, at, result)
-                require(False, 6, text, *facts_, known.command, known.at, known.result)
-            return
-        self._first(facts, at, command, result, failed)
+        if index == len(self.ran):
+            self._first(facts, ran)
+        elif self.ran[index] != ran:
+            text = "command {} of {} is: {}; but of another node: {}"
+            require(False, 6, text, index + 1, facts.voter, ran, self.ran[index])
 
-    def _first(
-        self, facts: NodeFacts, at: Stamp, command: bytes, result: bytes, failed: bool
-    ) -> None:
+    def _first(self, facts: NodeFacts, ran: Ran) -> None:
+        at, command = ran.at, ran.command
         text = "{} runs slot {}, where no phase-2 quorum has accepted a value"
         require(at.slot in self._ledger.chosen, 8, text, facts.voter, at.slot)
         text = "{} runs slot {} though only slots through {} are chosen"
         chosen_through = self._ledger.chosen_through
         require(at.slot <= chosen_through, 5, text, facts.voter, at.slot, chosen_through)
         if self.ran:
-            last = self.ran[-1].at
-            text = "{} runs {} behind {}"
-            require(at[:2] > last[:2] and at.time >= last.time, 5, text, facts.voter, at, last)
-        unique = command.rsplit(b"\x00", 1)[-1]
-        text = "{} runs {!r} again at {}"
-        require(unique not in self.where, 9, text, facts.voter, command, at)
-        self.where[unique] = len(self.ran)
-        self.ran.append(Ran(at, command, result, failed))
+            last = self.ran[-1]
+            in_order = at[:2] > last.at[:2] and at.time >= last.at.time
+            require(in_order, 5, "{} runs {} behind {}", facts.voter, ran, last)
+        text = "{} runs again: {}"
+        require(command not in self.where, 9, text, facts.voter, ran)
+        self.where[command] = len(self.ran)
+        self.ran.append(ran)
         self._slots.append(at.slot)
-        self._remember(at, command, result, failed)
+        self._compare_model(ran)
+        if ran.machine == REGISTERS and not ran.failed:
+            self._remember(at.slot, command)
 
-    def _remember(self, at: Stamp, command: bytes, result: bytes, failed: bool) -> None:
-        """Run the command on the model too, and note the version it made."""
+    def _compare_model(self, ran: Ran) -> None:
         try:
-            expected, fails = self._model.apply(command, at), False
-        except CommandFailed as error:
-            expected, fails = str(error).encode(), True
-        except ZeroDivisionError:
-            expected, fails = b"ZeroDivisionError", True
-        text = "{!r} at {} gave {!r}, the model says {!r}"
-        same = (expected, fails) == (result, failed)
-        require(same, 6, text, command, at, result, expected)
-        name, key, *arguments = command.split(b"\x00")
-        if failed:
-            return
+            result, failed = self.models[ran.machine].apply(ran.command, ran.at), False
+        except Exception as error:  # noqa: BLE001 - a careless state machine may raise anything
+            result, failed = describe(error), True
+        text = "{}, but the model says {!r}"
+        require((result, failed) == (ran.result, ran.failed), 6, text, ran, result)
+
+    def _remember(self, slot: Slot, command: bytes) -> None:
+        """Note the version of a register, list or counter that a command made."""
+        name, key, *arguments = command.split(SEPARATOR)
         if name == b"a":
             self.lists.setdefault(key, []).append(arguments[-1])
-        query = (b"p" if name == b"c" else name) + b"\x00" + key
-        slots, values = self.versions.setdefault(query, ([0], [self._empty(name)]))
-        slots.append(at.slot)
-        values.append(self._model.query(query))
+        query = operation(b"p" if name == b"c" else name, key)
+        slots, values = self._versions.setdefault(query, ([0], [self._empty(query)]))
+        slots.append(slot)
+        values.append(self.models[REGISTERS].query(query))
 
     @staticmethod
-    def _empty(name: bytes) -> bytes:
-        return b"0" if name == b"i" else b""
+    def _empty(query: bytes) -> bytes:
+        return b"0" if query[:1] == b"i" else b""
 
     def value_at(self, query: bytes, slot: Slot) -> bytes:
         """Return what ``query`` says of the state at ``slot``."""
-        known = self.versions.get(query)
+        known = self._versions.get(query)
         if known is None:
-            return self._empty(query[:1])
+            return self._empty(query)
         slots, values = known
         return values[bisect_right(slots, slot) - 1]
 
@@ -466,9 +479,9 @@ class Histories:
         require(slot > floor, 11, text, unique, slot, floor)
         self.ended_through = max(self.ended_through, slot)
 
-    def refused(self, unique: bytes) -> None:
+    def refused(self, command: bytes) -> None:
         """A client is told that its command did not and will not run."""
-        self._refused.append(unique)
+        self._refused.append(command)
 
     def read(self, query: bytes, floor: Slot, slot: Slot, data: bytes, linearizable: bool) -> None:
         """A read is answered with the state at ``slot``; ``floor`` is its level's bound."""
@@ -486,24 +499,37 @@ class Histories:
         text = "a watch of {!r} from {} tells {!r}, the log says {!r}"
         require(elements and expected == list(elements), 12, text, key, start, elements, expected)
 
+    def told_changes(self, pattern: str, after: int, batch: WatchBatch) -> None:
+        """A watch of the edge configuration from a revision on is answered."""
+        model = self._machines.models[EDGE_CONFIG]
+        answer = model.watch(watch_query(pattern, after)) if isinstance(model, Watchable) else None
+        known = () if answer is None else decode_watch(answer).events
+        expected = tuple(event for event in known if event.revision <= batch.revision)
+        text = "a watch of {!r} after revision {} tells {}, the log says {}"
+        require(batch.events == expected, 12, text, pattern, after, batch, expected)
+
+    def revision(self) -> int:
+        """Return the edge configuration's revision by now."""
+        return decode_stats(self._machines.models[EDGE_CONFIG].query(stats_query())).revision
+
     def length(self, key: bytes) -> int:
         """Return how many elements a list has by now."""
         return len(self._machines.lists.get(key, ()))
 
     def finished(self) -> None:
         """No client waits any more."""
-        for unique in self._refused:
+        for command in self._refused:
             text = "{!r} was refused for good, and ran"
-            require(unique not in self._machines.where, 11, text, unique)
+            require(command not in self._machines.where, 11, text, command)
 
 
 class Invariants:
     """Shows each fact to the checkers that it concerns."""
 
-    def __init__(self, configurations: Configurations) -> None:
+    def __init__(self, configurations: Configurations, models: Mapping[str, StateMachine]) -> None:
         self.facts: dict[NodeId, NodeFacts] = {}
         self.ledger = Ledger(configurations)
-        self.machines = StateMachines(self.ledger)
+        self.machines = StateMachines(self.ledger, models)
         self.histories = Histories(self.machines)
         self.leaders: dict[Ballot, None] = {}  # ballots whose phase 1 ended in an Accept
         self._configurations = configurations

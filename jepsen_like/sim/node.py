@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from jepsen_like.sim.disk import SimDisk
-from jepsen_like.sim.invariants import Invariants, NodeFacts, Violation
+from jepsen_like.sim.invariants import Invariants, NodeFacts, Ran, Violation, describe
 from jepsen_like.sim.network import ClientLink, Network
 from jepsen_like.sim.world import World
-from jepsen_like.workload import Registers
+from jepsen_like.workload import EDGE_CONFIG, REGISTERS, Registers
 from paxos import codec
 from paxos.core.config import Configurations
 from paxos.core.effects import Effect, Persist, Reply, Send
@@ -48,9 +48,9 @@ from paxos.core.messages import (
 )
 from paxos.core.records import Recovered, replay
 from paxos.core.replica import Replica
-from paxos.core.state_machine import CommandFailed, Stamp, StateMachine
+from paxos.core.state_machine import Stamp, StateMachine, Watchable
+from statemachines.edge_config import EdgeConfig
 
-MACHINE = "registers"
 EPOCH_US = 1_700_000_000_000_000
 """What wall clocks show when a simulation begins, in microseconds."""
 
@@ -83,22 +83,22 @@ class ReplicaFactory(Protocol):
 class Observed:
     """A state machine that tells the checkers what it runs."""
 
-    def __init__(self, facts: NodeFacts, invariants: Invariants) -> None:
+    def __init__(
+        self, name: str, machine: StateMachine, facts: NodeFacts, invariants: Invariants
+    ) -> None:
+        self._name = name
+        self._machine = machine
         self._facts = facts
         self._runs = invariants.machines.runs
-        self._machine = Registers()
 
     def apply(self, command: bytes, at: Stamp) -> bytes:
         """Run and report."""
         try:
             result = self._machine.apply(command, at)
-        except CommandFailed as error:
-            self._runs(self._facts, at, command, str(error).encode(), True)
+        except Exception as error:
+            self._runs(self._facts, Ran(self._name, at, command, describe(error), True))
             raise
-        except ZeroDivisionError:
-            self._runs(self._facts, at, command, b"ZeroDivisionError", True)
-            raise
-        self._runs(self._facts, at, command, result, False)
+        self._runs(self._facts, Ran(self._name, at, command, result, False))
         return result
 
     def query(self, query: bytes) -> bytes:
@@ -107,7 +107,7 @@ class Observed:
 
     def watch(self, query: bytes) -> bytes | None:
         """Pass on."""
-        return self._machine.watch(query)
+        return self._machine.watch(query) if isinstance(self._machine, Watchable) else None
 
     def snapshot(self) -> Iterable[bytes]:
         """Pass on."""
@@ -116,6 +116,14 @@ class Observed:
     def restore(self, chunks: Iterable[bytes]) -> None:
         """Pass on."""
         self._machine.restore(chunks)
+
+
+def make_machines(edge_config: bool) -> dict[str, StateMachine]:
+    """Return the state machines that a cluster hosts, fresh."""
+    machines: dict[str, StateMachine] = {REGISTERS: Registers()}
+    if edge_config:
+        machines[EDGE_CONFIG] = EdgeConfig()
+    return machines
 
 
 class Clock:
@@ -213,7 +221,10 @@ class SimNode:
             self.voter,
             self._configurations,
             replay(records),
-            {MACHINE: Observed(self.facts, self._invariants)},
+            {
+                name: Observed(name, machine, self.facts, self._invariants)
+                for name, machine in make_machines(self._plan.edge_config).items()
+            },
             rng,
             codec.unpack_batch,
             self._now,

@@ -65,7 +65,8 @@ class Plan:
         burst: Commands handed over at once.
         think_s: Mean pause between two operations of a worker (a client has ``outstanding``).
         reads: Share of operations that read.
-        watchers: Clients that also watch a list.
+        watchers: Clients that also watch a list, and the edge configuration if there is one.
+        edge_config: Whether the cluster hosts an edge configuration beside the registers.
         keys: How many.
         impatient: Share of operations with a deadline short enough to pass.
         faults: The enabled ones.
@@ -96,6 +97,7 @@ class Plan:
     think_s: float
     reads: float
     watchers: int
+    edge_config: bool
     keys: int
     impatient: float
     faults: frozenset[str]
@@ -146,6 +148,7 @@ def draw_plan(rng: random.Random) -> Plan:
         think_s=clients * outstanding * (1 + burst) / 2 / rate_s,
         reads=rng.choice((0.1, 0.25, 0.4)),
         watchers=rng.choice((0, 0, 1, 2)),
+        edge_config=rng.random() < 0.25,
         keys=rng.choice((1, 2, 5)),
         impatient=rng.choice((0.0, 0.05, 0.2)),
         faults=faults,

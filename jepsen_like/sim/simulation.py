@@ -15,7 +15,7 @@ from jepsen_like.sim.client import SimClient
 from jepsen_like.sim.invariants import Invariants, Violation, require
 from jepsen_like.sim.nemesis import Nemesis
 from jepsen_like.sim.network import Network
-from jepsen_like.sim.node import ReplicaFactory, SimNode
+from jepsen_like.sim.node import ReplicaFactory, SimNode, make_machines
 from jepsen_like.sim.plan import Plan, draw_plan
 from jepsen_like.sim.world import Sink, World
 from paxos.core.config import Configuration, Configurations
@@ -94,7 +94,7 @@ class Simulation:
         voters = [Voter(n, self._rng.getrandbits(60)) for n in range(1, plan.nodes + 1)]
         quorums = Quorums(frozenset(voters), plan.phase1, plan.phase2)
         configurations = Configurations(Configuration(1, quorums), plan.alpha)
-        self._invariants = Invariants(configurations)
+        self._invariants = Invariants(configurations, make_machines(plan.edge_config))
         self._network = Network(world)
         self._nodes = [
             SimNode(world, self._network, self._invariants, voter, configurations, factory)

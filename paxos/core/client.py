@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from enum import Enum
 from heapq import heapify, heappop, heappush
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 from paxos.core.ids import RequestNumber, SessionId, Slot
 from paxos.core.messages import (
@@ -457,6 +457,8 @@ class Client:
                     self._try_next(now)
             case DeadlinePassed():
                 pass  # What is due is looked for after every event.
+            case _:
+                assert_never(event)
         return self._settle(now, out)
 
     def next_deadline(self) -> float:
@@ -476,8 +478,10 @@ class Client:
     def _handle_session_opened(
         self, message: SessionOpened, now: float, out: list[ClientEffect]
     ) -> None:
-        if message.nonce != self._nonce or message.session in self._sessions:
+        if not self._nonce or message.nonce != self._nonce:
             return  # The answer to an earlier sending of the same wish: one session is enough.
+        if message.session in self._sessions:
+            return  # Nonsense: its numbers have been used.
         self._nonce, self._opening = 0, False
         self._session = self._sessions[message.session] = _Session(message.session)
         self._progressed()

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from msgpack import Packer, Unpacker
+from msgpack import Packer, Unpacker, UnpackException
 
-from paxos.codec import decode_record, encode_record
+from paxos.codec import ProtocolError, decode_record, encode_record
 from paxos.core.ballot import BALLOT_ZERO, Ballot
 from paxos.core.ids import Slot
 from paxos.core.records import (
@@ -40,9 +40,14 @@ def read_records(body: bytes) -> tuple[list[Record], bytes]:
     unpacker.feed(body)
     records: list[Record] = []
     read = 0
-    for framed in unpacker:
-        records.append(decode_record(framed))
-        read = unpacker.tell()  # not at the end: an Unpacker also counts the start of a cut object
+    try:
+        for framed in unpacker:
+            if type(framed) is not bytes:
+                raise ProtocolError(f"a record is wrapped as bytes, not as {type(framed).__name__}")
+            records.append(decode_record(framed))
+            read = unpacker.tell()  # behind the last it would count the start of one that is cut
+    except (ValueError, UnpackException) as error:
+        raise ProtocolError(f"the batch is no sequence of records: {error}") from error
     return records, body[read:]
 
 

@@ -25,7 +25,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from paxos.codec import ProtocolError
 from paxos.core.ballot import BALLOT_ZERO, Ballot
 from paxos.core.errors import ensure
 from paxos.core.ids import Slot
@@ -218,18 +217,14 @@ class SegmentStorage:
 
     @property
     def room_bytes(self) -> int:
-        """Bytes that fit for sure, padding and headers aside: no new segment is needed for them.
-
-        A batch never spans two segments, so the end of the first may have to stay unused.
-        """
+        """Bytes of records that fit for sure, in one group: no new segment is needed for them."""
         current, reserved = self._segment, self._reserved
         if current is None or self._refusal is not None:
             return 0
         left = current.size - self._offset
         if reserved is None:
-            return left
-        ahead = reserved.size - BLOCK
-        return max(left if left <= self._capacity else 0, ahead, left + ahead - self._capacity)
+            return _room(left, 0, self._capacity)
+        return _room(left, reserved.size - BLOCK, self._capacity)
 
     @property
     def reserve_due(self) -> bool:
@@ -473,14 +468,31 @@ class SegmentStorage:
             return segment
 
 
+def _room(left: int, ahead: int, capacity: int) -> int:
+    """Return how many bytes of records fit, in one batch or in many.
+
+    Args:
+        left: Bytes left in the segment that is written.
+        ahead: Bytes in the one that is reserved, or 0.
+        capacity: What one batch can hold.
+    """
+    one = min(capacity, max(left, ahead) - SECTOR)
+    # Two batches that follow one another hold more than one batch can, so that n bytes make at most
+    # 2 n / capacity + 2 of them. None spans segments: the end of the first may stay unused.
+    padding = SECTOR + BLOCK
+    unused = capacity + padding if ahead else 0
+    many = (left + ahead - unused - 2 * padding) * capacity // (capacity + 2 * padding)
+    return max(0, one, many)
+
+
 def _slots_of(batch: Batch) -> tuple[Slot, Slot]:
     """Return the lowest and highest slot of a batch that was read, or a range that holds them."""
-    try:
-        records, rest = read_records(batch.body)
-    except ProtocolError:
-        rest = batch.body  # the middle of a record that spans batches
-    if rest or batch.header.flags:
-        return (1, batch.header.highest)
+    whole_range = (1, batch.header.highest)
+    if batch.header.flags:
+        return whole_range  # a later piece of a record that spans batches
+    records, rest = read_records(batch.body)
+    if rest:
+        return whole_range
     tally = Tally()
     slots = [slot for slot in map(tally.note, records) if slot]
     return (min(slots), max(slots)) if slots else (0, 0)

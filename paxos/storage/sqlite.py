@@ -179,6 +179,7 @@ class SqliteStorage:
                 self._damaged(check)
             rows = connection.execute("SELECT sequence, body, checksum FROM batches ORDER BY 1")
             records, finding = self._read(rows)
+            rows.close()
             if not self._sequence:
                 self._damaged(finding or "it holds no batch")
             # SQLite recovers its log from the page cache and would not sync what it found there.

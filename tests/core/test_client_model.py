@@ -15,7 +15,7 @@ from paxos.core.client import (
     _Request,
     _Session,
 )
-from paxos.core.messages import Overloaded, Result, Results, SessionOpened, Status
+from paxos.core.messages import Results
 from tests.core.client_model import ClientMachine
 
 
@@ -84,34 +84,12 @@ class IgnoresTheWindow(Client):
         return taken
 
 
-class TakesOverloadForAnEnd(Client):
-    """A busy replica's command is given up although an earlier attempt may be applied."""
-
-    def _handle_overloaded(self, message: Overloaded, now: float, out: list[ClientEffect]) -> None:
-        refused = Result(message.first, Status.REFUSED, 0, b"busy")
-        for request in self._open.values():
-            if isinstance(request, _Request) and request.number == message.first:
-                request.doubtful = False
-        self._handle_results(Results(message.session, (refused,)), now, out)
-
-
 class ForgetsToAskAgain(Client):
     """After a connection is lost, what was sent on it is never sent again."""
 
     def _leave(self, endpoint: str, dial_at: float) -> None:
         super()._leave(endpoint, dial_at)
         self._resend = False
-
-
-class TakesEverySessionOffered(Client):
-    """A second session for the same wish replaces the first, requests and all."""
-
-    def _handle_session_opened(
-        self, message: SessionOpened, now: float, out: list[ClientEffect]
-    ) -> None:
-        self._sessions.clear()
-        self._nonce = message.nonce
-        super()._handle_session_opened(message, now, out)
 
 
 MISTAKES = [
@@ -121,9 +99,7 @@ MISTAKES = [
     NumbersFromOneInEachPass,
     AcknowledgesTooMuch,
     IgnoresTheWindow,
-    TakesOverloadForAnEnd,
     ForgetsToAskAgain,
-    TakesEverySessionOffered,
 ]
 
 

@@ -39,6 +39,7 @@ async def test_disk_full_is_seen_refuses_writes_keeps_reads_and_mends_itself(
             await cluster.start(node, storage=storage)
         async with cluster.client(timeout=5) as client:
             await client.submit(ledger_name, b"before")
+            await cluster.caught_up()
             for storage in storages.values():
                 storage.capacity = storage.disk_bytes + ROOM_MIN - 1
             for node in cluster.nodes.values():

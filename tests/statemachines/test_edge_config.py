@@ -652,6 +652,13 @@ def test_key_with_lone_surrogate_is_refused_by_the_builder() -> None:
         ((1, form.COMPARE_AND_SET, "k", 4, 1, b"", form.BYTES), "unknown field"),
         ((1, form.TRANSACTION, (), ((form.PUT, "k", b""),), ()), "unknown operation"),
         ((1, form.TRANSACTION, (), ((form.GET, "k", 1),), ()), "unknown operation"),
+        ((1, form.TRANSACTION, (), (form.GET,), ()), "an operation is not a kind and a key"),
+        ((1, form.TRANSACTION, (), "then", ()), "operations are not a list"),
+        ((1, form.TRANSACTION, 1, (), ()), "conditions are not a list"),
+        ((1, form.TRANSACTION, (("k", 0, 0),), (), ()), "condition is not"),
+        ((1, form.TRANSACTION, (("k", 0, 4, b""),), (), ()), "unknown comparison"),
+        ((1, form.PUT, "k", b"", 1), "content type is not text"),
+        ((1, "put", "k", b"", form.BYTES), "kind is not a number"),
     ],
 )
 def test_command_beyond_limits_or_malformed_is_refused_and_changes_nothing(
@@ -663,6 +670,42 @@ def test_command_beyond_limits_or_malformed_is_refused_and_changes_nothing(
     with pytest.raises(CommandFailed, match=text):
         machine.apply(packb(command), AT)
     assert list(machine.snapshot()) == before
+
+
+@pytest.mark.parametrize(
+    ("query", "text"),
+    [
+        ((1, form.PUT, "k", b"", form.BYTES), "unknown query"),
+        ((1, form.WATCH, "k", False, 0), "unknown query"),
+        ((1, form.GET, "k", 1.0), "revision is not a number"),
+        ((1, form.RANGE, b"", "", None, 1, None, False), "prefix is not text"),
+        ((1, form.RANGE, "", "x" * 1025, None, 1, None, False), "prefix too long"),
+        ((1, form.RANGE, "", "", "\n", 1, None, False), "control character"),
+        ((1, form.RANGE, "", "", None, 0, None, False), "limit is not a number from 1"),
+        ((1, form.RANGE, "", "", None, 1, None, 0), "keys_only is not true or false"),
+        ((1, form.HISTORY, "k", 0, True), "limit is not a number from 1"),
+        ((1, form.STATS, 1), "3 fields instead of 2"),
+    ],
+)
+def test_query_that_is_malformed_is_refused(query: tuple[object, ...], text: str) -> None:
+    with pytest.raises(CommandFailed, match=text):
+        EdgeConfig().query(packb(query))
+
+
+@pytest.mark.parametrize(
+    ("query", "text"),
+    [
+        ((1, form.GET, "k", None), "not a watch"),
+        ((1, form.WATCH, "k", 0, 0), "exact is not true or false"),
+        ((1, form.WATCH, "k/", True, 0), "bad key"),
+        ((1, form.WATCH, "\n", False, 0), "control character"),
+        ((1, form.WATCH, "k", False, -1), "revision is not a number"),
+        ((1, form.WATCH, "k", False), "4 fields instead of 5"),
+    ],
+)
+def test_watch_that_is_malformed_is_refused(query: tuple[object, ...], text: str) -> None:
+    with pytest.raises(CommandFailed, match=text):
+        EdgeConfig().watch(packb(query))
 
 
 def test_value_and_transaction_at_their_limits_are_taken() -> None:

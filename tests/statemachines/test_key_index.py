@@ -21,6 +21,15 @@ def test_key_index_of_given_keys_scans_them_in_order() -> None:
     assert list(index.scan("9")) == []
 
 
+def test_key_index_emptied_holds_nothing_and_fills_again() -> None:
+    index = KeyIndex(["a", "b"])
+    for key in ("b", "a"):
+        index.remove(key)
+    assert list(index.scan()) == []
+    index.add("c")
+    assert list(index.scan()) == ["c"]
+
+
 def test_key_index_orders_by_code_points_as_utf8_does() -> None:
     keys = ["z", "é", "\uffff", "\U00010000", "a/b", "a", "a-b"]
     index = KeyIndex()

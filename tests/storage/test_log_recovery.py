@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from paxos.codec import ProtocolError
 from paxos.core.ballot import Ballot
 from paxos.core.records import (
     AcceptedRecord,
@@ -27,7 +28,7 @@ from paxos.storage.base import (
     Loaded,
     StorageError,
 )
-from paxos.storage.body import frame_record
+from paxos.storage.body import frame_record, read_records
 from paxos.storage.layout import (
     BLOCK,
     SECTOR,
@@ -422,3 +423,15 @@ def test_record_of_another_version_is_refused_and_not_called_damage() -> None:
 
 def test_record_stands_in_a_batch_as_a_msgpack_bin() -> None:
     assert frame_record(PromisedRecord(Ballot(5, 2))).hex() == "c4051191920502"
+
+
+@pytest.mark.parametrize("body", [b"\x07", b"\xc1", b"\xc4\x01\x13", b"\x93\x01\x02\x03", bytes(9)])
+def test_body_that_is_no_sequence_of_records_raises_the_protocol_error(body: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        read_records(frame_record(accepted(1)) + body)
+
+
+def test_body_that_is_cut_short_gives_its_whole_records_and_the_rest() -> None:
+    whole, cut = frame_record(accepted(1)), frame_record(accepted(2))
+    for length in range(len(cut)):
+        assert read_records(whole + cut[:length]) == ([accepted(1)], cut[:length])

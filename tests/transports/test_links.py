@@ -167,8 +167,8 @@ class World:
         channel = await self.network.transport(name).connect(f"memory://{to}", bell, self._nursery)
         return Stranger(channel, bell)
 
-    def start(self, talk: Callable[[Node], Awaitable[None]], node: Node) -> None:
-        self._nursery.start_soon(talk, node)
+    def start(self, talk: Callable[[Node, Node], Awaitable[None]], one: Node, other: Node) -> None:
+        self._nursery.start_soon(talk, one, other)
 
     def close(self) -> None:
         for bell in self._bells:
@@ -200,9 +200,9 @@ async def elapse(seconds: float) -> None:
         await trio.sleep_forever()
 
 
-async def keep_talking(node: Node) -> None:
-    """As heartbeats do."""
-    while node.links.send(1, [b"still here"]):
+async def keep_talking(one: Node, other: Node) -> None:
+    """As heartbeats do, nodes 1 and 2 to each other."""
+    while one.links.send(2, [b"still here"]) and other.links.send(1, [b"still here"]):
         await elapse(0.1)
 
 
@@ -380,7 +380,7 @@ def test_two_nodes_with_one_id_leave_the_first_working_and_the_second_told() -> 
         first = await world.node(2, boot=1)
         await one.until_event(PeerUp(V2))
         await first.until_event(PeerUp(V1))
-        world.start(keep_talking, first)
+        world.start(keep_talking, one, first)
         twin = await world.node(2, boot=2, url="memory://twin")
         await twin.until(lambda: "two processes claim node 2" in twin.link(1).trouble)
         await elapse(20)

@@ -258,6 +258,20 @@ def test_listening_where_it_cannot_be_says_what_to_do(url: str, says: str) -> No
     trio.run(run)
 
 
+@pytest.mark.skipif(not hasattr(socket, "TCP_KEEPIDLE"), reason="this system has no TCP_KEEPIDLE")
+def test_connection_to_a_machine_that_may_vanish_is_probed() -> None:
+    async def test(there: Listening) -> None:
+        with there.stranger():
+            channel = await there.channel()
+            sock = channel._sock  # type: ignore[attr-defined]
+            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 30
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            channel.close()
+
+    in_trio(test)
+
+
 def test_accepts_of_one_pass_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tcp, "ACCEPTS_MAX", 3)
 

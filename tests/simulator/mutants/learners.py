@@ -20,7 +20,11 @@ class _ModestLearner(Learner):
         value = super().handle_accepted(sender, accepted)
         votes = self._votes.get(accepted.slot, set())
         enough = self._configurations.at(accepted.slot).quorums.phase2 - 1
-        return self._values[accepted.slot] if value is None and votes and len(votes) >= enough > 0 else value
+        return (
+            self._values[accepted.slot]
+            if value is None and votes and len(votes) >= enough > 0
+            else value
+        )
 
 
 class OneVoteShort(Replica):
