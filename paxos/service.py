@@ -26,12 +26,11 @@ from paxos.core.errors import ConfigurationInvalid
 from paxos.core.ids import NodeId
 from paxos.core.state_machine import StateMachine
 from paxos.runtime import client as client_shell
-from paxos.runtime import node as node_shell
-from paxos.runtime.links import Member
 from paxos.transport import Transport
 
 if TYPE_CHECKING:
     from paxos.core.client import ClientOptions
+    from paxos.runtime import node as node_shell
     from paxos.storage.base import Identity, Storage
     from paxos.storage.memory import MemoryStorage
 
@@ -165,6 +164,10 @@ async def open_node(
         StorageError: The log is somebody else's, in use, damaged, or failed while running.
         TransportError: The node's URL cannot be listened on.
     """
+    # Loaded here: a client, which is most of what the command line starts, never needs a node.
+    from paxos.runtime import node as node_shell
+    from paxos.runtime.links import Member
+
     if not isinstance(cluster, ClusterFile):
         cluster = cluster_file.load(cluster)
     cluster.node(node)

@@ -247,7 +247,9 @@ class _Accepting:
         self._spare.close()
         with contextlib.suppress(OSError):
             self._listener.accept()[0].close()
-        self._spare = self._listener.dup()
+        with contextlib.suppress(OSError):
+            # Another thread may have been quicker; then there is no spare until the next time.
+            self._spare = self._listener.dup()
 
     def __enter__(self) -> _Accepting:
         return self

@@ -206,6 +206,26 @@ def test_socket_with_data_rings_until_it_is_read() -> None:
         in_trio(test)
 
 
+def test_socket_with_data_during_the_wait_is_in_what_that_wait_returns() -> None:
+    one = Silent()
+    near, far = socket.socketpair()
+
+    async def test(bell: Doorbell) -> None:
+        async def send() -> None:
+            await wait_all_tasks_blocked()
+            far.send(b"x")
+
+        near.setblocking(False)
+        bell.watch_channel(near, one, lambda: None)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send)
+            assert await bell.wait(math.inf) == [one]
+        bell.forget(near)
+
+    with near, far:
+        in_trio(test)
+
+
 def test_socket_with_room_is_flushed_only_while_that_is_wanted() -> None:
     one = Silent()
     near, far = socket.socketpair()

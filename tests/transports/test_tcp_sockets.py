@@ -6,6 +6,7 @@ import contextlib
 import errno
 import math
 import resource
+import selectors
 import socket
 import struct
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -193,6 +194,9 @@ def test_remainder_of_many_sends_leaves_in_order() -> None:
                 await there.bell.wait(trio.current_time() + 0.001)
             assert bytes(received) == stream
             assert channel.unsent_bytes == 0
+            # A socket with room that is still watched for room would wake the node for ever.
+            key = there.bell._selector.get_key(channel._sock)  # type: ignore[attr-defined]
+            assert key.events == selectors.EVENT_READ
             channel.close()
 
     in_trio(test)
