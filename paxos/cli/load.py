@@ -1,7 +1,7 @@
 """Puts a closed loop of operations on running replicas and notes how each one ended.
 
-The generator must never be the bottleneck: writes go through the client's callback, with one
-reusable object per outstanding operation and no task. Reads, and everything under ``awaiting``,
+The generator must never be the bottleneck: writes go through the client's callback, many at once
+and without a task for any. Reads, and everything under ``awaiting``,
 take a task per outstanding operation, which is what a program that awaits each call pays.
 """
 
@@ -11,6 +11,7 @@ import gc
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from itertools import count, cycle, islice
 from random import Random
 
 import trio
@@ -24,6 +25,9 @@ from paxos.runtime.client import Client, OutcomeUnknown, RequestFailed, RequestR
 RETRY_S = 0.1
 """An operation that failed is followed by the next one this much later, not at once."""
 
+AT_ONCE_MAX = 4
+"""Up to so many writes of one connection are followed one by one."""
+
 COMMANDS_MADE = 1024
 """Commands are made before the run and used in turn, so that making them costs nothing."""
 
@@ -34,24 +38,21 @@ class Workload:
     Args:
         machine: Name of the state machine.
         commands: Commands, used in turn.
-        queries: Queries, used in turn; may be empty if nothing is read.
+        queries: Queries, used in turn.
     """
 
     def __init__(self, machine: str, commands: Sequence[bytes], queries: Sequence[bytes]) -> None:
         self.machine = machine
-        self._commands = commands
-        self._queries = queries
-        self._next = 0
+        self._commands = cycle(commands)
+        self._queries = cycle(queries)
 
-    def command(self) -> bytes:
-        """Return the next command."""
-        self._next += 1
-        return self._commands[self._next % len(self._commands)]
+    def commands(self, count: int) -> list[bytes]:
+        """Return the next ``count`` commands."""
+        return list(islice(self._commands, count))
 
     def query(self) -> bytes:
         """Return the next query."""
-        self._next += 1
-        return self._queries[self._next % len(self._queries)]
+        return next(self._queries)
 
 
 class _Run:
@@ -59,8 +60,6 @@ class _Run:
 
     def __init__(self) -> None:
         self.tally: Tally | None = None  # what ends while it is None does not count
-        self.going = True
-        self.failed: list[_Operation] = []
 
     def note(self, outcome: Outcome, seconds: float) -> None:
         if self.tally is None:
@@ -73,31 +72,57 @@ class _Run:
             self.tally.errors += 1
 
 
-class _Operation:
-    """One of the operations that are always under way, without a task: submits, ends, submits."""
+class _ClosedLoop:
+    """The writes of one connection, without a task for any of them.
 
-    __slots__ = ("_client", "_run", "_started", "_workload")
+    What ends in one pass of the client is followed by one submission, as it is in a program that
+    handles answers as they come. Few writes are each followed at once instead: for them the pass
+    more would show in the latency.
+    """
 
-    def __init__(self, run: _Run, client: Client, workload: Workload) -> None:
+    def __init__(self, run: _Run, client: Client, workload: Workload, outstanding: int) -> None:
         self._run = run
         self._client = client
         self._workload = workload
-        self._started = 0.0
+        self._outstanding = outstanding
+        self._at_once = outstanding <= AT_ONCE_MAX
+        self._idle = 0  # operations that ended and have no successor yet
+        self._failed = 0  # likewise, but their successors must wait
+        self._woken = trio.Event()
 
-    def start(self) -> None:
-        """Submit the next command."""
-        self._started = time.perf_counter()
-        self._client.submit_nowait(self._workload.machine, (self._workload.command(),), self._ended)
+    async def run(self) -> None:
+        """Keep the operations under way until cancelled."""
+        self._submit(self._outstanding)
+        while True:
+            await self._woken.wait()
+            self._woken = trio.Event()
+            idle, self._idle = self._idle, 0
+            self._submit(idle)
 
-    def _ended(self, _: int, outcome: Outcome) -> None:
-        run = self._run
-        run.note(outcome, time.perf_counter() - self._started)
-        if not run.going:
-            return
-        if type(outcome) is Done:
-            self.start()
-        else:
-            run.failed.append(self)
+    async def retry(self) -> None:
+        """Follow what failed, now and then."""
+        while True:
+            await trio.sleep(RETRY_S)
+            if self._failed:
+                self._idle += self._failed
+                self._failed = 0
+                self._woken.set()
+
+    def _submit(self, count: int) -> None:
+        started = time.perf_counter()
+
+        def ended(_: int, outcome: Outcome) -> None:
+            self._run.note(outcome, time.perf_counter() - started)
+            if type(outcome) is not Done:
+                self._failed += 1
+            elif self._at_once:
+                self._submit(1)
+            else:
+                self._idle += 1
+                self._woken.set()
+
+        workload = self._workload
+        self._client.submit_nowait(workload.machine, workload.commands(count), ended)
 
 
 async def put_load(
@@ -133,13 +158,12 @@ async def put_load(
         async with trio.open_nursery() as nursery:
             for client in clients:
                 # A session for each connection; and the first to fail tells why nothing works.
-                nursery.start_soon(client.submit, workload.machine, workload.command())
+                (first,) = workload.commands(1)
+                nursery.start_soon(client.submit, workload.machine, first)
         async with trio.open_nursery() as nursery:
             _start(run, clients, load, workload, nursery, awaiting)
-            nursery.start_soon(_restart_failed, run)
             await _run_for(load.warmup_s, 0.0, progress)
             measured = await _measure(target, load, run, progress)
-            run.going = False
             nursery.cancel_scope.cancel()
     return measured
 
@@ -153,18 +177,24 @@ def _start(
     awaiting: bool,
 ) -> None:
     """Start the outstanding operations, spread evenly over the connections."""
-    for number in range(load.outstanding):
-        client = clients[number % len(clients)]
+    seeds = count()
+    each, more = divmod(load.outstanding, len(clients))
+    for number, client in enumerate(clients):
+        outstanding = each + (number < more)
         if awaiting or load.read_ratio > 0:
-            nursery.start_soon(_await_operations, run, client, load, workload, Random(number))
+            for _ in range(outstanding):
+                rng = Random(next(seeds))
+                nursery.start_soon(_await_operations, run, client, load, workload, rng)
         else:
-            _Operation(run, client, workload).start()
+            loop = _ClosedLoop(run, client, workload, outstanding)
+            nursery.start_soon(loop.run)
+            nursery.start_soon(loop.retry)
 
 
 async def _await_operations(
     run: _Run, client: Client, load: Load, workload: Workload, rng: Random
 ) -> None:
-    while run.going:
+    while True:
         started = time.perf_counter()
         outcome = await _operate(client, workload, reading=rng.random() < load.read_ratio)
         run.note(outcome, time.perf_counter() - started)
@@ -176,21 +206,13 @@ async def _operate(client: Client, workload: Workload, *, reading: bool) -> Outc
     try:
         if reading:
             return Done(*await client.read(workload.machine, workload.query()))
-        return await client.submit(workload.machine, workload.command())
+        return await client.submit(workload.machine, *workload.commands(1))
     except OutcomeUnknown as error:
         return Unknown(error.reason)
     except RequestFailed as error:
         return Failed(error.slot, error.reason)
     except RequestRefused as error:
         return Refused(error.reason)
-
-
-async def _restart_failed(run: _Run) -> None:
-    while True:
-        await trio.sleep(RETRY_S)
-        failed, run.failed = run.failed, []
-        for operation in failed:
-            operation.start()
 
 
 async def _measure(

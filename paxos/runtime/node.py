@@ -442,7 +442,12 @@ class Node:
             except StorageFull as error:
                 why = str(error)
             room_bytes = self._storage.room_bytes
-            self._note_room(room_bytes < self._room_min, why or f"room for {room_bytes} bytes")
+            full = room_bytes < self._room_min
+            if full and why is None and self._writer.outstanding:
+                # Seen in the middle of a write on the other thread, which may be changing over to
+                # the space that was reserved: to be looked at again after it.
+                full = self._disk_full
+            self._note_room(full, why or f"room for {room_bytes} bytes")
             if why is None and not self._disk_full:
                 await self._reserve_wanted.wait()
             else:

@@ -129,6 +129,11 @@ class Writer:
         self.syncs = 0
         self.written_bytes = 0
 
+    @property
+    def outstanding(self) -> bool:
+        """Whether a write has begun and is not known to have ended."""
+        return bool(self._outstanding)
+
     def can_write(self) -> bool:
         """Whether something is staged that ``write`` would begin with at once."""
         return bool(self._staged) and not self._outstanding and self._fits(self._staged[0][1])
