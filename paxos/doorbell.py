@@ -126,7 +126,9 @@ class Doorbell:
         ready: dict[Channel, None] = {}
         arrived = self._collect(ready)
         self._sleeping = True
-        if arrived or self._rung or self._rung_for_all:
+        rung = self._rung or self._rung_for_all
+        if arrived or rung or deadline <= trio.current_time():
+            # Going to sleep to be cancelled at once would cost several times a checkpoint.
             self._sleeping = False
             await trio.lowlevel.checkpoint()
         else:

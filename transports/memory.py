@@ -154,7 +154,6 @@ class _Direction:
         """Lose what has not arrived; what has may still be taken."""
         self._waiting.clear()
         self.waiting_bytes = 0
-        self.ring()
 
     def discard(self) -> None:
         """Lose everything: the taking end does not want it any more."""
@@ -171,6 +170,7 @@ class _Direction:
             if len(frame) > self._frame_bytes_max:
                 self.invalid = True
                 self.stop()
+                self.ring()
                 return
             if not self._arrived:
                 self.ring()
@@ -237,8 +237,10 @@ class MemoryChannel:
     def close(self) -> None:
         """See the port. What the other end had no room for is lost."""
         if not self._why:
-            self.sever("closed by the other side")
             self._why = "closed by this side"
+            self._outgoing.stop()
+            if self._outgoing.taker is not None:
+                self._outgoing.taker.end("closed by the other side")
         self._incoming.discard()
 
     def sever(self, why: str) -> None:

@@ -52,6 +52,7 @@ class Nemesis:
             "crash": self._crash,
             "power cut": self._power_cut,
             "crash all": self._crash_all,
+            "dying leader": self._dying_leader,
             "sync failure": self._sync_failure,
             "pause": self._pause,
             "clock jump": self._clock_jump,
@@ -190,6 +191,27 @@ class Nemesis:
 
     def _crash_all(self) -> Undo | None:
         return self._down(self._nodes, power_cut=self._rng.random() < 0.5)
+
+    def _dying_leader(self) -> Undo | None:
+        """Lose much of what a node sends, each message by itself, and then stop it: what leaves
+        holes in the others' logs."""
+        node = self._leader_or_any()
+        number = node.voter.node
+        self._network.lose(number, 0.6)
+
+        def strike() -> None:
+            self._network.lose(number, 0.0)
+            undo = self._down([node], power_cut=self._rng.random() < 0.5)
+            if undo is not None:
+                self._world.after(self._plan.spell_s * self._rng.random(), undo)
+
+        timeout = self._plan.timing.election_timeout_s
+        self._world.after(timeout * self._rng.uniform(0.05, 0.4), self._unless_healed, strike)
+        return None
+
+    def _unless_healed(self, act: Undo) -> None:
+        if self._active:
+            act()
 
     def _down(self, nodes: Sequence[SimNode], power_cut: bool) -> Undo | None:
         """Stop nodes: at once, or in the middle of the next write of one of them."""

@@ -42,6 +42,7 @@ class Network:
         self._arrivals: dict[Pair, float] = {}  # by (from, to): frames do not overtake
         self._cuts: dict[Pair, list[str]] = {}  # by (from, to): modes of the cuts upon it
         self._held: dict[Pair, list[Sequence[PeerMessage]]] = {}
+        self._flaky: dict[int, float] = {}  # by sender: how much of what it sends is lost
         self._faulty = True
 
     def add(self, node: SimNode) -> None:
@@ -64,7 +65,7 @@ class Network:
             if modes:
                 self._blocked(sender, to, messages, modes[-1])
                 return
-            messages = self._lose(messages)
+            messages = self._lose(sender, messages)
             if not messages:
                 return
         self._carry(sender, to, messages)
@@ -86,8 +87,8 @@ class Network:
         self._arrivals[link] = arrival
         world.at(arrival, self._arrive, sender, to, epoch, messages)
 
-    def _lose(self, messages: Sequence[PeerMessage]) -> Sequence[PeerMessage]:
-        rate = self._plan.loss
+    def _lose(self, sender: int, messages: Sequence[PeerMessage]) -> Sequence[PeerMessage]:
+        rate = max(self._plan.loss, self._flaky.get(sender, 0.0))
         if not rate:
             return messages
         kept = [message for message in messages if self._rng.random() >= rate]
@@ -208,6 +209,10 @@ class Network:
                 self._cuts.pop(link, None)
                 for messages in self._held.pop(link, ()):
                     self._carry(*link, messages)
+
+    def lose(self, sender: int, rate: float) -> None:
+        """Lose this share of what a node sends, from now on."""
+        self._flaky[sender] = rate
 
     def heal(self) -> None:
         """Be a good network from now on."""

@@ -18,6 +18,7 @@ SPELLS = (
     "crash",
     "power cut",
     "crash all",
+    "dying leader",
     "sync failure",
     "pause",
     "clock jump",

@@ -10,7 +10,7 @@ import click
 from paxos.cli.connect import run
 from paxos.cli.load import COMMANDS_MADE, Workload, put_load
 from paxos.cli.measure import Load, report
-from paxos.cli.narrator import Narrator
+from paxos.cli.narrator import progress_bar
 from paxos.cli.options import Target, client_options
 from paxos.cli.output import print_json
 from paxos.cli.teaching import TaughtCommand
@@ -114,10 +114,8 @@ def bench(
     total = warmup + duration
 
     async def act() -> dict[str, Any]:
-        with Narrator().progress("measuring", total) as meter:
-            measured = await put_load(
-                target, load, workload, awaiting=awaiting, progress=meter.show
-            )
+        with progress_bar("measuring", total) as progress:
+            measured = await put_load(target, load, workload, awaiting=awaiting, progress=progress)
         return report(load, *measured)
 
     result = run(act)

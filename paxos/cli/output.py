@@ -18,7 +18,9 @@ import click
 
 def print_json(document: Mapping[str, Any]) -> None:
     """Print one object on one line, at once: a reader at the other end of a pipe waits for it."""
-    click.echo(json.dumps(document, ensure_ascii=False, separators=(",", ":")))
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    # UTF-8 whatever the locale says: programs read this.
+    click.echo(text.encode("utf-8", "replace"))
     sys.stdout.flush()
 
 

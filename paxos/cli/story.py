@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from paxos.cli.connect import NodeAnswer
-from paxos.cli.narrator import sparkline
 from paxos.core.errors import PaxosError
 from paxos.runtime.client import OutcomeUnknown, RequestRefused
 from statemachines.edge_config_format import JSON
@@ -250,8 +249,8 @@ async def tell(stage: Stage, steps: Sequence[Step] = STEPS) -> bool:
     async with trio.open_nursery() as nursery:
         stage.background = nursery
         for title, step in steps:
-            stage.narrator.chapter(title)
-            await step(stage)
+            with stage.narrator.chapter(title):
+                await step(stage)
         nursery.cancel_scope.cancel()
     return not stage.failures
 
@@ -367,7 +366,7 @@ def tell_pause(stage: Stage, recovered: bool) -> None:
     )
     first = stage.killed_at - SLICES_BEFORE * SLICE_S
     slices = Counter(int((at - first) / SLICE_S) for at in stage.acknowledged_at if at >= first)
-    drawn = sparkline([slices[number] for number in range(SLICES)])
+    drawn = stage.narrator.draw([slices[number] for number in range(SLICES)])
     label = "writes in each tenth of a second: |"
     stage.narrator.fact(f"{label}{drawn}|")
     stage.narrator.fact(f"{'':{len(label) + SLICES_BEFORE}}^ SIGKILL")

@@ -321,7 +321,7 @@ class Client:
         self._position = 0  # where in _endpoints the last one tried stands
         self._dial_at = -math.inf
         self._quiet_since = -math.inf  # when something was last heard, or first waited for
-        self._leads = False  # whether the replica has shown on this connection that it leads
+        self._leads = False  # whether to believe that it leads: till it refuses, or answers again
         self._setbacks = 0  # connections in a row on which nothing was heard
         self._bounces = 0  # times in a row a replica sent us elsewhere, and nothing was done
         self._shunned = ""  # the endpoint that failed last; until then a hint to it is not followed
@@ -548,7 +548,7 @@ class Client:
         if session is None:
             return False
         found = False
-        for number in range(first, session.following):
+        for number in range(max(first, session.acked_through + 1), session.following):
             request = session.sent.get(number)
             if request is None:
                 continue
@@ -561,6 +561,9 @@ class Client:
     def _handle_read_answer(self, message: ReadAnswer, now: float, out: list[ClientEffect]) -> None:
         token, status = message.number, message.status
         question = self._reads.pop(token, None) or self._watches.pop(token, None)
+        if question is None and status in _APPLIED:
+            # Asked, then given up because of something else; the answer is as good as ever.
+            question = self._unasked.pop(token, None)
         if question is None:
             return
         asked = question.message
@@ -585,7 +588,7 @@ class Client:
             return  # One of many that were refused together.
         pause = now + self._pause(0)
         if self._leads:
-            # It led a moment ago: it may only have too much to do. The next time we move on.
+            # It may only have too much to do. The next time, with nothing done between, move on.
             self._leads = False
             self._ask_after = pause
         else:
@@ -616,7 +619,7 @@ class Client:
     def _handle_connected(self, endpoint: str, now: float) -> None:
         if endpoint == self._here and self._link is _Link.DIALLING:
             self._link = _Link.UP
-            self._leads = False
+            self._leads = True
             self._quiet_since = now
 
     def _progressed(self) -> None:

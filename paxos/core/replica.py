@@ -329,6 +329,8 @@ class Replica:
     # --- deciding ---
 
     def _watermark(self, ballot: Ballot, through: Slot, now: Instant, out: list[Effect]) -> None:
+        if self._disk_full:
+            return  # what lies above a hole would need a record of its own
         marked = self.acceptor.under_watermark(ballot, through)
         if marked:
             self._learn(marked, now, out, ballot)

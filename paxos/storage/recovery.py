@@ -146,7 +146,7 @@ def judge(segments: Sequence[SegmentBytes], identity: Identity) -> Verdict:
                 chain.take(found)
             else:
                 # A segment gets its name only when its first batch is durable.
-                torn = found.torn and is_last and found.offset != BLOCK
+                torn = found.torn and found.offset != BLOCK
                 chain.miss(found._replace(torn=torn))
         if is_last and len(segment.data) < header.size:
             what = f"the file ends here, before its {header.size} bytes"
@@ -178,7 +178,8 @@ def _scan(segment: SegmentBytes, header: SegmentHeader, end: int | None) -> Iter
     """Yield what stands in a segment before its end: sound batches, and what is wrong."""
     if end is None:
         data = segment.data
-        stop = len(data.rstrip(b"\0"))
+        # Every segment began with a batch.
+        stop = max(len(data.rstrip(b"\0")), BLOCK + 1)
     else:
         data = segment.data[:end].ljust(end, b"\0")
         stop = end

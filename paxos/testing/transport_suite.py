@@ -250,7 +250,7 @@ class TransportSuite:
             sender.channel.send_nowait([b"before"])
             sender.channel.send_nowait([b"x" * size, b"after"])
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(sender.rest)
+            nursery.start_soon(_expect_blameless_end, sender)
             frames, error = await taker.rest()
         expect(
             frames == [b"before"], f"of the frames around one over the limit came {frames!r:.80}"
@@ -325,17 +325,25 @@ class TransportSuite:
 
     @_in_trio
     async def test_other_side_that_takes_nothing_makes_unsent_bytes_grow_then_drain(self) -> None:
-        frame, sent = bytes(256 * 1024), 0
+        frame, sent = bytes(1024 * 1024), 0
         async with self.wired() as wires, trio.open_nursery() as nursery:
             channel = wires.near.channel
-            while channel.unsent_bytes <= 4 * len(frame):
+            while channel.unsent_bytes <= 32 * len(frame):
                 expect(
                     sent < 1_000, "nothing holds the sender back: the other side must be growing"
                 )
                 channel.send_nowait([frame])
                 sent += 1
-                # Whoever has room somewhere gets the chance to use it.
                 await wires.near.doorbell.wait(trio.current_time() + 0.001)
+            unsent_bytes = math.inf
+            while channel.unsent_bytes < unsent_bytes:
+                # Whoever has room somewhere gets the chance to use it.
+                unsent_bytes = channel.unsent_bytes
+                with trio.move_on_after(0.1):
+                    await wires.near.flush()
+            expect(
+                channel.unsent_bytes, "the other side holds all that it was sent and did not take"
+            )
             nursery.start_soon(wires.near.flush)
             arrived = await wires.far.take(sent)
             expect(arrived == [frame] * sent, "frames differ from those sent")
@@ -442,6 +450,12 @@ async def _send_all(end: End, calls: list[list[bytes]]) -> None:
 async def _expect_frames(end: End, frames: list[bytes]) -> None:
     expect(await end.take(len(frames)) == frames, "frames differ from those sent")
     await end.flush()
+
+
+async def _expect_blameless_end(sender: End) -> None:
+    """The side that sent a bad frame sees a close; it took nothing bad itself."""
+    _, error = await sender.rest()
+    expect(not isinstance(error, FrameInvalid), "the sender of a bad frame blames the other side")
 
 
 async def _drained(end: End) -> list[bytes]:

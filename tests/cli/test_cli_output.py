@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import re
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from paxos.cli.exits import CommandError, Exit
-from paxos.cli.narrator import BARS, sparkline
+from paxos.cli.narrator import BARS, Narrator, sparkline
 from paxos.cli.output import bytes_text, print_json, print_table, value_fields, value_text
 
 
@@ -53,6 +58,45 @@ def test_bytes_are_told_in_the_unit_that_fits(count: int | None, text: str) -> N
 def test_error_shows_what_to_do_on_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     CommandError(Exit.USAGE, "the port is in use", "Stop the other node.").show()
     assert capsys.readouterr().err == "paxos: the port is in use\n       Stop the other node.\n"
+
+
+def test_json_in_a_locale_without_utf_8_is_utf_8_all_the_same() -> None:
+    program = "from paxos.cli.output import print_json; print_json({'key': 'Z\\u00fcrich'})"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=True,
+    )
+    assert done.stdout == '{"key":"Zürich"}\n'.encode()
+
+
+def test_bars_on_an_output_without_utf_8_are_plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+    assert Narrator().draw([0, 1, 8]) == " .#"
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="utf-8"))
+    assert Narrator().draw([0, 1, 8]) == " ▁█"
+
+
+def test_story_on_a_terminal_says_the_same_as_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        encoding = "utf-8"
+
+        def isatty(self) -> bool:
+            return True
+
+    told = Terminal()
+    monkeypatch.setattr(sys, "stdout", told)
+    monkeypatch.setenv("TERM", "xterm")
+    narrator = Narrator()
+    with narrator.chapter("It begins"):
+        narrator.fact("[bold] is no markup here")
+        narrator.proved("it holds")
+        narrator.failed("it does not")
+    narrator.end("The end", good=True)
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", told.getvalue())
+    for line in ("1. It begins", "[bold] is no markup here", "it holds", "it does not", "The end"):
+        assert line in text
 
 
 @given(st.lists(st.integers(min_value=0, max_value=10_000), max_size=40))

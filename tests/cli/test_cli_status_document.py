@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import pytest
+from click.testing import CliRunner
+
+from paxos.cli import main, status
 from paxos.cli.connect import NodeAnswer
 from paxos.cli.status import cluster_document
 
@@ -67,3 +72,20 @@ def test_replica_that_does_not_answer_is_a_row_with_the_same_fields() -> None:
 def test_cluster_id_is_the_replicas_word_when_no_file_names_it() -> None:
     assert cluster_document(None, [silent(None), answer(2, 1, 1)])["cluster_id"] == "c" * 32
     assert cluster_document(None, [silent(None)])["cluster_id"] is None
+
+
+def test_status_of_a_replica_with_a_full_disk_shows_it_and_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    full = answer(2, 7, 7)
+    assert full.document is not None
+    full.document["disk_full"] = True
+    monkeypatch.setattr(status, "run", lambda *_: [answer(1, 7, 7, "leader"), full])
+    shown = CliRunner().invoke(main, ["status", "--endpoints", "tcp://127.0.0.1:7001"])
+    assert shown.exit_code == 0
+    lines = shown.stdout.splitlines()
+    assert lines[2].endswith("1.0 KiB FULL")
+    assert not lines[1].endswith("FULL")
+    assert "node 2: its disk is full, so it takes no writes" in shown.stderr
+    told = CliRunner().invoke(main, ["status", "--endpoints", "tcp://127.0.0.1:7001", "--json"])
+    assert [row["disk_full"] for row in json.loads(told.stdout)["nodes"]] == [False, True]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import get_args
 
+import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +19,9 @@ from paxos.core.messages import (
     Overloaded,
     PeerMessage,
     Read,
+    Result,
+    Results,
+    Status,
     Submit,
     Watch,
 )
@@ -74,6 +78,23 @@ def test_submission_header_of_a_submission_is_what_routing_needs(
     else:
         assert payload[0] == codec.OPEN_SESSION
         assert codec.submission_header(payload) == (submission.nonce, 0)
+
+
+# The items of a list are packed as an array whose header, of 1, 3 or 5 bytes, is cut off.
+@pytest.mark.parametrize("count", [1, 15, 16, 2**16 - 1, 2**16])
+def test_message_with_any_number_of_items_comes_back_with_all(count: int) -> None:
+    submit = Submit(5, 1, 0, "m", tuple(b"%d" % number for number in range(count)))
+    payload = codec.encode(submit)
+    assert payload[17:23] == b"\x00\xa1m\xc4\x010"
+    assert codec.decode(payload) == submit
+    assert codec.unpack_batch(codec.wrap_submission(payload)) == [submit]
+
+
+@given(numbers, st.integers(0, 40))
+def test_message_with_items_is_what_packing_each_alone_gives(session: int, count: int) -> None:
+    results = tuple(Result(number, Status.DONE, 9, b"ok") for number in range(count))
+    naive = b"".join([b"\x22", msgpack.packb((session,)), *map(msgpack.packb, results)])
+    assert codec.encode(Results(session, results)) == naive
 
 
 def test_tables_as_listed_cover_every_type_once() -> None:

@@ -147,7 +147,9 @@ def test_late_promise_counts_for_slots_not_yet_proposed_and_only_those() -> None
         (None, None, False),
     ],
 )
-def test_report_outweighs(ballot: Ballot | None, known: Ballot | None, wins: bool) -> None:
+def test_report_outweighs_another_only_by_ballot_or_decision(
+    ballot: Ballot | None, known: Ballot | None, wins: bool
+) -> None:
     assert outweighs(ballot, known) is wins
 
 

@@ -618,6 +618,20 @@ def test_full_disk_no_vote_no_write_no_campaign_but_reads_and_then_on_again() ->
     assert full.learner.decided_through == cluster.replicas[new].learner.decided_through
 
 
+def test_full_disk_a_watermark_above_a_hole_writes_nothing() -> None:
+    """Found by the simulator, seed 29: it recorded the slots that a watermark covers above a hole."""
+    cluster, leader = started()
+    follower = others(cluster, leader)[0]
+    ballot = cluster.replicas[leader].proposer.ballot
+    accept = Received(cluster.identity[leader], Accept(ballot, 2, NOOP, 0))
+    cluster.handle(follower, accept)
+    cluster.handle(follower, DiskFull(True))
+    written = len(cluster.log[follower])
+    heartbeat = Heartbeat(1, ballot, True, 2)
+    cluster.handle(follower, Received(cluster.identity[leader], heartbeat))
+    assert len(cluster.log[follower]) == written
+
+
 def test_full_disk_of_a_follower_changes_nothing_for_the_leader() -> None:
     cluster, leader = started()
     follower = others(cluster, leader)[0]

@@ -179,8 +179,10 @@ def test_first_batch_of_a_named_segment_is_never_torn() -> None:
         load(disk)
     disk = log(*THREE)
     write(disk)
-    zero(disk, DIRECTORY / "segment-0000000003.log", BLOCK)
-    assert damage(disk).hides_promise
+    newest = DIRECTORY / "segment-0000000003.log"
+    for size in (SECTOR, BLOCK):
+        zero(disk, newest, BLOCK, size)
+        assert damage(disk).hides_promise
 
 
 def test_segment_that_is_shorter_than_it_was_made_is_damage() -> None:

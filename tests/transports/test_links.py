@@ -34,7 +34,7 @@ from paxos.runtime.links import (
 from paxos.runtime.options import NodeOptions
 from paxos.storage.base import Identity
 from paxos.transport import Channel, ChannelClosed, Transport
-from transports.memory import MemoryNetwork
+from transports.memory import MemoryNetwork, MemoryTransport
 
 CLUSTER = "0123456789abcdef" * 2
 MEMBERS = {node: Member(f"memory://n{node}", 100 + node) for node in (1, 2, 3)}
@@ -340,6 +340,40 @@ def test_peer_that_falls_silent_is_given_up() -> None:
     in_world(test)
 
 
+def test_peers_are_not_called_silent_after_the_node_itself_was_held_up() -> None:
+    async def test(world: World) -> None:
+        one = await world.node(1)
+        peer = await world.stranger()
+        peer.say(HELLO)
+        await one.until_event(PeerUp(V3))
+        clock = trio.lowlevel.current_clock()
+        assert isinstance(clock, MockClock)
+        for _ in range(10):
+            clock.jump(60)
+            peer.say(b"said while the node was held up")
+            await elapse(1)
+        assert one.events == [PeerUp(V3)]
+        assert len(one.frames) == 10
+
+    in_world(test)
+
+
+def test_link_that_worked_is_dialled_again_at_once_however_long_it_took_before() -> None:
+    async def test(world: World) -> None:
+        two = await world.node(2)
+        await elapse(30)
+        one = await world.node(1)
+        await one.until_event(PeerUp(V2))
+        await two.until_event(PeerUp(V1))
+        start = trio.current_time()
+        world.network.cut("n1", "n2")
+        world.network.heal("n1", "n2")
+        await one.until(lambda: one.events == [PeerUp(V2), PeerDown(V2), PeerUp(V2)])
+        assert trio.current_time() - start < 2 * links.RETRY_FIRST_S
+
+    in_world(test)
+
+
 def test_node_that_stops_closes_every_channel() -> None:
     async def test(world: World) -> None:
         one = await world.node(1)
@@ -552,6 +586,36 @@ def test_answer_of_another_than_the_dialled_is_not_believed(answer: bytes, says:
             await two.until(lambda: says in two.link(1).trouble)
             assert two.events == []
             assert two.frames == []
+            two.stop()
+        bell.close()
+
+    in_world(test)
+
+
+def test_frames_that_came_before_the_dialler_knew_the_channel_are_not_overlooked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connect = MemoryTransport.connect
+
+    async def slow(
+        self: MemoryTransport, url: str, doorbell: Doorbell, nursery: trio.Nursery
+    ) -> Channel:
+        channel = await connect(self, url, doorbell, nursery)
+        # As with a WebSocket, whose tasks run before the caller does: its ring goes to nobody.
+        await elapse(1)
+        return channel
+
+    async def test(world: World) -> None:
+        bell = Doorbell()
+
+        def accept(channel: Channel) -> None:
+            channel.send_nowait([handshake.encode(Welcome(CLUSTER, 1, 101, 5)), b"early"])
+
+        monkeypatch.setattr(MemoryTransport, "connect", slow)
+        async with world.network.transport("n1").listen("memory://n1", bell, accept):
+            two = await world.node(2)
+            await two.until(lambda: two.frames == [(V1, b"early")])
+            assert two.events == [PeerUp(V1)]
             two.stop()
         bell.close()
 
