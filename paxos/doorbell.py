@@ -6,7 +6,7 @@ promise: a ring is never lost. Whoever rings before, while or after the node's o
 sleep wakes it, and the channel is in what the next ``wait`` returns.
 
 One registration per socket for its whole life, and one wait per pass over all of them, is what
-makes this cheaper than a task per connection (SPEED.md section 4, "own epoll in one task").
+makes this cheaper than a task per connection.
 """
 
 from __future__ import annotations

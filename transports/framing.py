@@ -5,7 +5,7 @@ and in whatever pieces, either whole frames come out or ``fault`` says why not; 
 held than one frame at its limit and one read, however large a length the bytes declare.
 
 msgpack's own Unpacker does the cutting, in C, with every other type forbidden: a third of the cost
-of slicing by a length prefix in Python (SPEED.md section 1).
+of slicing by a length prefix in Python.
 """
 
 from __future__ import annotations

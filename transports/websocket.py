@@ -1,7 +1,7 @@
 """WebSocket: frames as binary messages, for networks that let nothing but HTTP through.
 
 Owns its connections, and one pair of tasks per connection, because trio-websocket offers nothing
-that does not block. Costs several times what TCP does (SPEED.md section 2): for edges and clients,
+that does not block. Costs several times what TCP does: for edges and clients,
 not between replicas of one data centre. A message carries one or more whole frames, wrapped as on
 a stream. Whatever a stranger's bytes make the library raise ends that connection and no other.
 """

@@ -159,13 +159,23 @@ class SimClient:
         patience = self._rng.random() * 2 * timeout if impatient else PATIENCE_S
         if self._rng.random() < self._plan.reads:
             self._read(self._rng.choice((Level.LINEARIZABLE, *Level)), patience)
+            self._leave()
         else:
-            burst = range(self._rng.randint(1, self._plan.burst))
-            if self._plan.edge_config and self._rng.random() < 0.3:
-                self._submit([self._change() for _ in burst], patience, machine=EDGE_CONFIG)
-            else:
-                self._submit([self._command() for _ in burst], patience)
+            self._burst(self._rng.randint(1, self._plan.burst), patience)
+
+    def _burst(self, count: int, patience: float) -> None:
+        """Submit commands, together or one behind another: those fill a leader's window."""
+        spaced = self._plan.spacing_s > 0.0
+        now = range(1 if spaced else count)
+        rest = count - len(now)
+        if self._plan.edge_config and self._rng.random() < 0.3:
+            changes = [self._change() for _ in now]
+            self._submit(changes, patience, machine=EDGE_CONFIG, last=not rest)
+        else:
+            self._submit([self._command() for _ in now], patience, last=not rest)
         self._leave()
+        if rest:
+            self._world.after(self._plan.spacing_s, self._burst, rest, patience)
 
     def _key(self) -> bytes:
         return b"k%d" % self._rng.randrange(self._plan.keys)
@@ -198,12 +208,13 @@ class SimClient:
         patience: float,
         final: bool = False,
         machine: str = REGISTERS,
+        last: bool = True,
     ) -> None:
         floor = self._histories.begins()
         tokens = self._client.submit(machine, commands, self._world.now + patience)
         for token, command in zip(tokens, commands, strict=True):
-            last = token == tokens[-1]
-            self._waiting[token] = Operation("command", command, floor, final=final, last=last)
+            ends = last and token == tokens[-1]
+            self._waiting[token] = Operation("command", command, floor, final=final, last=ends)
 
     def _read(self, level: Level, patience: float, final: bool = False) -> None:
         name = self._rng.choice((b"p", b"a", b"i"))

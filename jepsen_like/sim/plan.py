@@ -63,7 +63,8 @@ class Plan:
         latency_s: (shortest, mean of what is added).
         clients: How many.
         outstanding: Operations a client keeps in flight.
-        burst: Commands handed over at once.
+        burst: Most commands that a worker submits before it waits.
+        spacing_s: Between two commands of a burst; 0 to submit them together.
         think_s: Mean pause between two operations of a worker (a client has ``outstanding``).
         reads: Share of operations that read.
         watchers: Clients that also watch a list, and the edge configuration if there is one.
@@ -95,6 +96,7 @@ class Plan:
     clients: int
     outstanding: int
     burst: int
+    spacing_s: float
     think_s: float
     reads: float
     watchers: int
@@ -122,11 +124,11 @@ def draw_plan(rng: random.Random) -> Plan:
     phase1, phase2 = _draw_quorums(rng, nodes)
     timing = _draw_timing(rng, nodes)
     faults = _draw_faults(rng)
-    clients, outstanding, burst = rng.randint(2, 5), rng.choice((1, 2, 4)), rng.choice((1, 1, 2, 5))
+    clients, outstanding, burst = rng.randint(2, 5), rng.choice((1, 2, 4)), rng.choice((1, 3, 8))
     rate_s = (
         rng.choice((25.0, 50.0, 100.0)) / timing.election_timeout_s
     )  # operations a second that clients try for
-    shortest = rng.choice((0.0002, 0.001, 0.004))
+    shortest = rng.choice((0.0005, 0.004, 0.015))
     sync = rng.choice((0.0005, 0.002, 0.01))
 
     def rate(fault: str, *choices: float) -> float:
@@ -146,6 +148,7 @@ def draw_plan(rng: random.Random) -> Plan:
         clients=clients,
         outstanding=outstanding,
         burst=burst,
+        spacing_s=rng.choice((0.0, sync)),
         think_s=clients * outstanding * (1 + burst) / 2 / rate_s,
         reads=rng.choice((0.1, 0.25, 0.4)),
         watchers=rng.choice((0, 0, 1, 2)),

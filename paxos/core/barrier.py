@@ -8,7 +8,7 @@ was decided here when the round began. One round serves every read that waited w
 It guards invariant 11 for linearizable reads. It never knows time, and it never answers: it says
 which reads may be answered at which slot.
 
-After Ongaro's dissertation, section 6.4 (ReadIndex); PITFALLS R2: a read never joins a round that
+After Ongaro's dissertation, section 6.4 (ReadIndex): a read never joins a round that
 had already begun.
 """
 

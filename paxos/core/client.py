@@ -2,7 +2,7 @@
 
 Owns tokens, the session, request numbers, what was sent on which attempt, and the choice of the
 endpoint to talk to. Must never know of sockets, bytes on the wire, tasks or clocks: ``now`` and the
-random numbers are arguments. Guards the client's half of exactly once (DESIGN: rule 8):
+random numbers are arguments. Guards the client's half of exactly once:
 
 - a number stands for one command of its session, for ever;
 - a token ends once, with one of four outcomes: Done or Failed (it was applied), Refused (it was

@@ -5,7 +5,7 @@ a wrong verdict costs time, never data. It guards invariant 13 (one leader withi
 node reaches quorums) and the leader's stability (a node that comes back from a partition does not
 depose a leader that works).
 
-Words (DESIGN, section 3): *reached* = answered my own heartbeat within an election timeout;
+Words: *reached* = answered my own heartbeat within an election timeout;
 *connected* = reached, and its promise not above the ballot in question. An answer that names no
 connected leader is a pre-vote.
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from paxos.core.errors import ensure
 from paxos.core.ids import SessionId, Slot
@@ -21,6 +22,13 @@ from paxos.core.value import Value
 
 Unpack = Callable[[bytes], Iterable[Submit | OpenSession | Malformed]]
 """Decodes a batch into submissions. Injected, because the core knows no encoding."""
+
+
+Apply = Callable[[bytes, Stamp], bytes]
+
+# A tuple's own constructor: these two are made for every command.
+_new_stamp: Callable[[tuple[int, int, int]], Stamp] = partial(tuple.__new__, Stamp)
+_new_result: Callable[[tuple[int, int, int, bytes]], Result] = partial(tuple.__new__, Result)
 
 
 @dataclass(slots=True)
@@ -52,6 +60,7 @@ class Executor:
         session_requests_max: int,
     ) -> None:
         self._machines = dict(sorted(machines.items()))
+        self._watchable = {n: m for n, m in self._machines.items() if isinstance(m, Watchable)}
         self._unpack = unpack
         self._session_requests_max = session_requests_max
         self._sessions = SessionTable(sessions_max)
@@ -108,8 +117,8 @@ class Executor:
         """Ask a state machine whether there is something to tell; None means not yet."""
         if machine not in self._machines:
             return Status.FAILED, self._unknown_machine(machine)
-        watched = self._machines[machine]
-        if not isinstance(watched, Watchable):
+        watched = self._watchable.get(machine)
+        if watched is None:
             return Status.FAILED, f"state machine {machine!r} cannot be watched".encode()
         try:
             answer = watched.watch(query)
@@ -154,9 +163,8 @@ class Executor:
         session.acknowledge(submit.acked_through)
         acked_through, results = session.acked_through, session.results
         highest = acked_through + self._session_requests_max
-        request = submit.first - 1
-        for command in submit.commands:
-            request += 1
+        apply, time = self._apply_of(submit.machine), self._time
+        for request, command in enumerate(submit.commands, submit.first):
             if request <= acked_through:
                 continue
             result = results.get(request)
@@ -164,27 +172,36 @@ class Executor:
                 if request > highest:
                     out.append(Result(request, Status.REFUSED, slot, b"too many requests open"))
                     continue
-                status, data = self._run(submit.machine, command, Stamp(slot, position, self._time))
-                result = results[request] = Result(request, status, slot, data)
+                status, data = run(apply, command, _new_stamp((slot, position, time)))
+                result = results[request] = _new_result((request, status, slot, data))
                 position += 1
             out.append(result)
         return position
 
-    def _run(self, machine: str, command: bytes, at: Stamp) -> tuple[Status, bytes]:
-        target = self._machines.get(machine)
-        if target is None:
-            return Status.FAILED, self._unknown_machine(machine)
-        try:
-            return Status.DONE, only_bytes(target.apply(command, at))
-        except MemoryError:
-            # Not the command's doing and not alike on every replica: this node must stop.
-            raise
-        except Exception as error:  # noqa: BLE001 - the result, alike on every replica
-            return Status.FAILED, describe_failure(error)
+    def _apply_of(self, machine: str) -> Apply:
+        if machine in self._machines:
+            return self._machines[machine].apply
+        text = self._unknown_machine(machine).decode()
+
+        def refuse(_command: bytes, _at: Stamp) -> bytes:
+            raise CommandFailed(text)
+
+        return refuse
 
     def _unknown_machine(self, machine: str) -> bytes:
         known = ", ".join(self._machines) or "none"
         return f"no state machine is named {machine!r}; this cluster has: {known}".encode()
+
+
+def run(apply: Apply, command: bytes, at: Stamp) -> tuple[Status, bytes]:
+    """Run one command; what goes wrong in it is its result, alike on every replica."""
+    try:
+        return Status.DONE, only_bytes(apply(command, at))
+    except MemoryError:
+        # Not the command's doing and not alike on every replica: this node must stop.
+        raise
+    except Exception as error:  # noqa: BLE001 - the result, alike on every replica
+        return Status.FAILED, describe_failure(error)
 
 
 def only_bytes(result: object) -> bytes:

@@ -6,7 +6,7 @@ guards invariants 3 (a ballot is issued once; one value per ballot and slot), 4 
 be chosen is proposed again) and 8 for phase 1. It never counts Accepted votes and never knows what
 a submission says.
 
-Paxos Made Simple, sections 2.2 and 3; DESIGN rules 1 to 3.
+Paxos Made Simple, sections 2.2 and 3; docs/protocol.md.
 """
 
 from __future__ import annotations

@@ -254,7 +254,7 @@ class Replica:
             self.learner.count_at(self.proposer.ballot)
             self.elector.led(now)
             self._send_heartbeats(now, out)
-        self._heard_decided(sender, m.decided_through, out)
+        self._heard_decided(sender, m.decided_through, now, out)
 
     def _on_accept(self, sender: Voter, m: Accept, now: Instant, out: list[Effect]) -> None:
         if not self._votes_for(sender, m.ballot):
@@ -283,7 +283,7 @@ class Replica:
         self.elector.saw_promise(m.promised)
         if m.ballot == self.proposer.ballot:
             self._check_outbid(m.promised, m.leader, now, out)
-        self._heard_decided(sender, m.decided_through, out)
+        self._heard_decided(sender, m.decided_through, now, out)
 
     def _on_heartbeat(self, sender: Voter, m: Heartbeat, now: Instant, out: list[Effect]) -> None:
         self.elector.handle_heartbeat(sender, m, now)
@@ -300,7 +300,7 @@ class Replica:
             now.wall,
         )
         out.append(Send(sender.node, answer))
-        self._heard_decided(sender, m.decided_through, out)
+        self._heard_decided(sender, m.decided_through, now, out)
 
     def _on_heartbeat_answer(
         self, sender: Voter, m: HeartbeatAnswer, now: Instant, out: list[Effect]
@@ -310,7 +310,7 @@ class Replica:
         self._check_outbid(m.promised, m.leader, now, out)
         if self.proposer.leading:
             self._confirm(sender, m.number, now, out)
-        self._heard_decided(sender, m.decided_through, out)
+        self._heard_decided(sender, m.decided_through, now, out)
 
     def _on_catch_up(self, sender: Voter, m: CatchUp, now: Instant, out: list[Effect]) -> None:
         through = self.learner.decided_through
@@ -324,7 +324,7 @@ class Replica:
             return
         self._learn(list(enumerate(m.values, m.first)), now, out)
         self._asked = None
-        self._heard_decided(sender, m.decided_through, out)
+        self._heard_decided(sender, m.decided_through, now, out)
 
     # --- deciding ---
 
@@ -394,9 +394,17 @@ class Replica:
         for client, watch in self._clients.watches():
             self._try_watch(client, watch, out)
 
-    def _heard_decided(self, sender: Voter, through: Slot, out: list[Effect]) -> None:
-        """A peer knows of decisions through ``through``; ask it for those this node lacks."""
+    def _heard_decided(self, sender: Voter, through: Slot, now: Instant, out: list[Effect]) -> None:
+        """A peer knows of decisions through ``through``; ask it for those this node lacks.
+
+        Not another follower, though, while the leader's own watermark is bound to come: this node
+        holds the next slot as accepted from the leader it hears.
+        """
         if through <= self.learner.decided_through or sender == self._me:
+            return
+        leader = self.elector.leader(now)
+        held = self.acceptor.held(self.learner.decided_through + 1)
+        if held is not None and held.ballot == leader and leader.node != sender.node:
             return
         self._patience -= 1
         if self._asked is None or self._patience <= 0:

@@ -80,6 +80,8 @@ def read_identity(disk: Disk, directory: Path) -> Identity:
             " be forgotten and decided commands could be lost. Replace the node by one with a new"
             " id; `paxos init` is only for a cluster that never ran"
         ) from None
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read: {error.strerror or error}") from error
     return decode_identity(data, path)
 
 
@@ -114,7 +116,7 @@ def take_directory(disk: Disk, directory: Path, expected: Identity | None) -> tu
     """
     identity = read_identity(disk, directory)
     check_identity(directory, identity, expected)
-    return disk.lock(directory), identity
+    return _locked(disk, directory), identity
 
 
 def start_directory(disk: Disk, directory: Path) -> Lock:
@@ -133,7 +135,14 @@ def start_directory(disk: Disk, directory: Path) -> Lock:
             f"{directory}: is not empty (it holds {', '.join(found[:3])}); a data directory is made"
             " once, in an empty place"
         )
-    return disk.lock(directory)
+    return _locked(disk, directory)
+
+
+def _locked(disk: Disk, directory: Path) -> Lock:
+    try:
+        return disk.lock(directory)
+    except OSError as error:
+        raise StorageError(f"{directory}: cannot be used: {error.strerror or error}") from error
 
 
 def write_identity(disk: Disk, directory: Path, identity: Identity) -> None:

@@ -138,7 +138,7 @@ def test_promise_leaves_out_what_was_not_asked_for() -> None:
 def test_promise_parts_cover_every_slot_once_whatever_their_size(
     slots: set[int], after: int, bound: int
 ) -> None:
-    """Mutant A8: no value may be lost because a promise is cut."""
+    """No value may be lost because a promise is cut."""
     target = acceptor(
         *(AcceptedRecord(B1, slot, value(slot)) for slot in sorted(slots)), bound=bound
     )

@@ -33,7 +33,7 @@ def test_round_is_confirmed_by_a_quorum_and_serves_all_who_waited() -> None:
 
 
 def test_read_that_arrives_during_a_round_waits_for_the_next() -> None:
-    """Mutant E3, PITFALLS R2."""
+    """It was not there when the round began, so the round says nothing about it."""
     barrier = ReadBarrier()
     barrier.add(reader(1))
     barrier.begin(7, 0)

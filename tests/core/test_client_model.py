@@ -30,7 +30,7 @@ def test_client_whatever_the_cluster_does_keeps_its_promises() -> None:
 
 
 class AnswersWithAnothersReply(Client):
-    """MUTANTS D5: a duplicate's answer, or a neighbour's, is taken for one's own."""
+    """A duplicate's answer, or a neighbour's, is taken for one's own."""
 
     def _handle_results(self, message: Results, now: float, out: list[ClientEffect]) -> None:
         datas = [result.data for result in message.results]
@@ -39,7 +39,7 @@ class AnswersWithAnothersReply(Client):
 
 
 class CallsUnknownFailed(Client):
-    """MUTANTS D6: a command that was sent and has no answer is reported as refused."""
+    """A command that was sent and has no answer is reported as refused."""
 
     def _overdue(self, entry: _Request | _Question) -> Refused | Unknown:
         return Refused("no answer")

@@ -175,7 +175,7 @@ def test_campaign_without_a_quorum_waits_and_does_not_spin() -> None:
 
 
 def test_campaign_against_a_leader_that_others_hear_is_not_advised() -> None:
-    """The pre-vote: a node that returns must not depose a leader that works (mutant H3)."""
+    """The pre-vote: a node that returns must not depose a leader that works."""
     elector = new()
     number = beat(elector, 5.0)
     elector.handle_answer(SECOND, answer(number, leader=B2))
@@ -265,7 +265,7 @@ def test_lead_is_taken_back_at_most_once_per_timeout() -> None:
 
 
 def test_leader_without_a_connected_quorum_gives_way() -> None:
-    """Mutant H2."""
+    """Others can only take over once it does."""
     elector = new()
     elector.led(at(0.0))
     number = beat(elector, 0.0)

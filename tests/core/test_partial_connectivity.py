@@ -1,6 +1,6 @@
 """Elections when links are missing: quorum-loss, constrained, chained and one-way cases.
 
-After OmniPaxos (EuroSys 2023), section 2, and PITFALLS L1, L2. Each case starts from a working
+After OmniPaxos (EuroSys 2023), section 2. Each case starts from a working
 leader, cuts links, and asks for a decision within a few election timeouts (0.5 s each).
 """
 
@@ -103,7 +103,7 @@ def test_one_way_links_of_the_leader_are_survived(seed: int, deaf: bool) -> None
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_returning_node_does_not_depose_a_leader_that_works(seed: int) -> None:
-    """A node is cut off for long, comes back, and the same ballot still leads (mutant H3)."""
+    """A node is cut off for long, comes back, and the same ballot still leads."""
     cluster, leader = with_leader(seed)
     away = next(node for node in FIVE if node != leader)
     ballot = cluster.replicas[leader].proposer.ballot

@@ -261,7 +261,7 @@ def test_prepare_is_sent_again_to_who_has_not_promised_and_only_behind_writes() 
 
 
 def test_accept_is_sent_again_to_who_has_not_answered() -> None:
-    """Mutant H4: one lost Accept must not be lost for good."""
+    """One lost Accept must not be lost for good."""
     proposer = leading(new(), Report(1, OLD, V))
     propose(proposer)
     votes = {1: {ME, SECOND}}

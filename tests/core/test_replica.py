@@ -266,6 +266,22 @@ def test_catch_up_asks_again_only_after_patience_or_a_broken_connection() -> Non
     assert asked() == [other]
 
 
+def test_catch_up_of_what_the_leaders_watermark_will_tell_is_not_asked_of_a_follower() -> None:
+    cluster, leader = started()
+    node, other = others(cluster, leader)
+    ballot = cluster.replicas[leader].proposer.ballot
+    accept = Received(cluster.identity[leader], Accept(ballot, 1, NOOP, 0))
+    cluster.handle(node, accept)
+    cluster.messages.clear()
+    ahead = Received(cluster.identity[other], Heartbeat(1, BALLOT_ZERO, False, 1))
+    cluster.handle(node, ahead)
+    assert [t for t in cluster.messages if isinstance(t.message, CatchUp)] == []
+    cluster.advance(2.0)  # nothing is heard of the leader any more
+    cluster.messages.clear()
+    cluster.handle(node, ahead)
+    assert [t.target for t in cluster.messages if isinstance(t.message, CatchUp)] == [other]
+
+
 def test_catch_up_serves_only_what_is_known_decided() -> None:
     cluster, leader = started()
     cluster.open_session(leader, 7)
@@ -488,7 +504,7 @@ def test_linearizable_read_is_answered_after_a_quorum_confirms_and_writes_nothin
 
 
 def test_linearizable_read_at_a_cut_off_leader_is_never_answered() -> None:
-    """Mutant E1, PITFALLS R1."""
+    """What it holds may be old, and it cannot know."""
     cluster, leader = started()
     cluster.handle(leader, ReadsRequested([(7, read(1))]))
     cluster.run(3.0, lambda t: leader not in (t.source, t.target))
@@ -497,7 +513,7 @@ def test_linearizable_read_at_a_cut_off_leader_is_never_answered() -> None:
 
 
 def test_linearizable_read_right_after_an_election_waits_for_what_was_reported() -> None:
-    """PITFALLS R4: chosen under the old leader, not yet decided under the new one."""
+    """Chosen under the old leader, not yet decided under the new one."""
     cluster, old = started()
     session = cluster.open_session(old, 7)
     cluster.submit(old, 7, put(session, 1, b"x"))
@@ -645,7 +661,7 @@ def test_full_disk_of_a_follower_changes_nothing_for_the_leader() -> None:
 
 
 def test_deadlines_never_stand_still() -> None:
-    """Mutant H7: a deadline in the past that handling it does not move would spin for ever."""
+    """A deadline in the past that handling it does not move would spin for ever."""
     cluster, leader = started()
     for node, replica in cluster.replicas.items():
         now = cluster.now

@@ -91,7 +91,7 @@ def outcome(results: list[Result]) -> list[tuple[int, int, bytes]]:
 
 
 def test_request_applied_once_and_answered_again() -> None:
-    """Invariant 9, mutant D1: a retry gets the stored result, slot included."""
+    """Invariant 9: a retry gets the stored result, slot included."""
     log = Log()
     session = log.open()
     first = log.apply(submit(session, 1, b"a"))
@@ -158,7 +158,7 @@ def test_least_recently_used_session_is_evicted_and_its_retry_is_never_applied()
 
 
 def test_command_that_raises_fails_alike_everywhere_and_stops_nothing() -> None:
-    """Mutant C9; only CommandFailed's text is told, because only it promises to be the same."""
+    """Only CommandFailed's text is told, because only it promises to be the same."""
     log = Log()
     session = log.open()
     results = log.apply(submit(session, 1, b"refuse", b"crash", b"wrong type", b"fine"))
@@ -220,7 +220,7 @@ def test_noop_is_applied_as_nothing() -> None:
 
 
 def test_executor_refuses_a_gap_and_a_repetition() -> None:
-    """Invariant 5, mutants C1 and C4."""
+    """Invariant 5."""
     executor = Log().executor
     executor.apply(1, NOOP)
     for slot in (1, 3):

@@ -301,7 +301,7 @@ def test_p1a_acceptor_accepts_the_proposal_it_promised() -> None:
 
 
 def test_p1a_acceptance_is_a_promise_too() -> None:
-    """2.2, P1a (and PITFALLS X3): after accepting n, no proposal below n is accepted."""
+    """2.2, P1a: after accepting n, no proposal below n is accepted."""
     acceptor = new_acceptor()
     accept(acceptor, Ballot(5, 1), V)
     assert acceptor.promised == Ballot(5, 1)

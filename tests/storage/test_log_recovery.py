@@ -301,6 +301,36 @@ def test_slots_of_a_repeated_piece_of_a_record_are_within_the_unknown() -> None:
     assert damage(disk).unknown == ((1, 1), (3, 6))
 
 
+@pytest.mark.parametrize("lost", range(4))
+@pytest.mark.parametrize("fill", [0, 0xC1, 0xC4])
+def test_record_that_lost_one_of_its_pieces_leaves_its_slot_unknown(lost: int, fill: int) -> None:
+    large = AcceptedRecord(Ballot(2, 1), 6, Value(1, bytes([fill]) * 40_000))  # four pieces
+    disk = log([accepted(1)], [large], [accepted(7)], segment_bytes=4 * BLOCK)
+    pieces = [DIRECTORY / f"segment-000000000{number}.log" for number in range(3, 7)]
+    disk.flip(pieces[lost], BLOCK + SECTOR)
+    loaded = load(disk)
+    assert loaded.records[0] == accepted(1)
+    assert loaded.records[-1] == accepted(7)
+    assert sorted(replay(loaded.records).held) == [1, 7]
+    assert loaded.damage is not None
+    assert loaded.damage.unknown == ((6, 6),)
+
+
+def test_promise_of_an_earlier_run_stands_in_the_headers_of_later_ones() -> None:
+    disk = log([PromisedRecord(Ballot(7, 2)), IssuedRecord(Ballot(6, 3))], [accepted(30)])
+    write(disk, [accepted(2)], [accepted(3)])
+    disk.flip(LAST, at(0))
+    newest = DIRECTORY / "segment-0000000003.log"
+    disk.flip(newest, BLOCK)  # the second batch, again
+    disk.flip(newest, 2 * BLOCK)
+    loaded = load(disk)
+    recovered = replay(loaded.records)
+    assert recovered.promised == Ballot(7, 2)
+    assert recovered.issued == Ballot(6, 3)
+    assert loaded.damage is not None
+    assert loaded.damage.unknown == ((1, 2), (4, 30))
+
+
 # --- segments -----------------------------------------------------------------------------------
 
 
