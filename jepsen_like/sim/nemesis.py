@@ -62,6 +62,8 @@ class Nemesis:
             "client cut": self._client_cut,
         }
         self._enabled = [name for name in SPELLS if name in self._plan.faults]
+        if "dying leader" in self._enabled:  # the others' luck depends on what it had in flight
+            self._enabled.append("dying leader")
 
     def start(self) -> None:
         """Let the first spell come."""
@@ -195,7 +197,10 @@ class Nemesis:
     def _dying_leader(self) -> Undo | None:
         """Lose much of what a node sends, each message by itself, and then stop it: what leaves
         holes in the others' logs."""
-        node = self._leader_or_any()
+        leaders = [node for node in self._nodes if node.leading]
+        if not leaders:
+            return None
+        node = self._rng.choice(leaders)
         number = node.voter.node
         self._network.lose(number, 0.6)
 

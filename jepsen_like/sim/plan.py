@@ -203,12 +203,12 @@ def _draw_limits(rng: random.Random) -> Limits:
 
 
 def _draw_faults(rng: random.Random) -> frozenset[str]:
-    """Usually about half of all faults; sometimes one alone, rarely none."""
-    names = SPELLS + BACKGROUND
+    """Usually about half of all faults; often one again and again; rarely none."""
     chance = rng.random()
     if chance < 0.02:
         return frozenset()
-    if chance < 0.08:
-        return frozenset([rng.choice(names)])
+    if chance < 0.3:
+        one = rng.choice((*SPELLS, *["dying leader", "partition", "pause"] * 3))
+        return frozenset((one, *(name for name in BACKGROUND if rng.random() < 0.3)))
     share = rng.choice((0.35, 0.5, 0.65))
-    return frozenset(name for name in names if rng.random() < share)
+    return frozenset(name for name in SPELLS + BACKGROUND if rng.random() < share)

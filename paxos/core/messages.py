@@ -72,7 +72,7 @@ class Promise:
 
 @dataclass(slots=True)
 class Accept:
-    """Phase 2a. ``decided_through`` is the leader's watermark at this ballot (docs/protocol.md, "Phase 2")."""
+    """Phase 2a. ``decided_through`` is the leader's watermark at this ballot."""
 
     ballot: Ballot
     slot: Slot

@@ -1,1 +1,1 @@
-"""What is shipped for tests: a conformance suite per port, and a cluster that is stepped by hand."""
+"""Shipped for tests: a conformance suite per port, and a cluster that is stepped by hand."""

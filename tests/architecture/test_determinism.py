@@ -1,4 +1,4 @@
-"""What must give the same answer everywhere may not name what differs (DESIGN: invariant 15).
+"""What must give the same answer everywhere may not name what differs (invariant I15).
 
 That is the core, the simulator and the state machines: no clock, no global randomness, no identity
 of objects, no hash of a text (PYTHONHASHSEED changes it), and no walk over a bare set, whose order

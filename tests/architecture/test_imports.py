@@ -1,4 +1,4 @@
-"""Who may import whom (DESIGN: a port lives with its consumer, adapters point inward).
+"""Who may import whom (a port lives with its consumer, adapters point inward).
 
 A contract stands for a package or module; the longest one that matches a module holds for it. Our
 own modules and third parties are allowed by name, so that a new dependency is a decision made

@@ -1,4 +1,4 @@
-"""Safety that the shape of the code carries (DESIGN, section 2).
+"""Safety that the shape of the code carries.
 
 Acceptor and learner take no time: agreement cannot depend on clocks if they never see one. And a
 Prepare, a Promise or an Accepted is made only for the ``then`` of a Persist: durable before

@@ -725,7 +725,7 @@ def test_linearizable_reads_refused_by_a_leader_are_asked_again_there_first() ->
 
 
 def test_linearizable_read_refused_on_a_new_connection_is_asked_again_there_first() -> None:
-    """Found by the simulator, seed 73: to leave a busy leader at its first refusal went in circles."""
+    """Found by the simulator, seed 73: leaving a busy leader at once went in circles."""
     s = opened()
     s.handle(Disconnected(A))
     token = s.client.read(Level.LINEARIZABLE, "m", b"", FAR)

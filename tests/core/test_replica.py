@@ -635,7 +635,7 @@ def test_full_disk_no_vote_no_write_no_campaign_but_reads_and_then_on_again() ->
 
 
 def test_full_disk_a_watermark_above_a_hole_writes_nothing() -> None:
-    """Found by the simulator, seed 29: it recorded the slots that a watermark covers above a hole."""
+    """Found by the simulator, seed 29: what a watermark covers above a hole was recorded."""
     cluster, leader = started()
     follower = others(cluster, leader)[0]
     ballot = cluster.replicas[leader].proposer.ballot
