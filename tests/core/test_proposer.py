@@ -64,16 +64,17 @@ def sent(effects: list[Effect]) -> list[tuple[int, type, bool]]:
 
 def test_phases_go_from_idle_through_preparing_to_leading_and_back() -> None:
     proposer = new()
-    assert proposer.phase is Phase.IDLE
+    seen = [proposer.phase]
     proposer.campaign(BALLOT_ZERO, 0, at(0.0))
-    assert proposer.phase is Phase.PREPARING
+    seen.append(proposer.phase)
     assert not proposer.start_leading(0)
     leading(proposer)
-    assert proposer.leading
+    seen.append(proposer.phase)
     assert not proposer.start_leading(0)
     proposer.stop()
-    assert proposer.phase is Phase.IDLE
+    seen.append(proposer.phase)
     assert not proposer.start_leading(0)
+    assert seen == [Phase.IDLE, Phase.PREPARING, Phase.LEADING, Phase.IDLE]
 
 
 def test_idle_proposer_does_nothing() -> None:
@@ -229,7 +230,7 @@ def test_decided_value_that_differs_from_the_proposed_one_is_told() -> None:
 def test_leading_without_a_quorum_for_a_slot_is_a_broken_invariant() -> None:
     """Invariant 8: whatever else goes wrong, no Accept leaves without promises."""
     proposer = leading(new())
-    proposer._promised.clear()  # type: ignore[attr-defined]
+    proposer._promised.clear()
     proposer.submit(b"x")
     with pytest.raises(InvariantBroken, match="phase-1 quorum"):
         propose(proposer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import replace
 from itertools import chain, combinations
 from pathlib import Path
@@ -467,3 +468,32 @@ def test_body_that_is_cut_short_gives_its_whole_records_and_the_rest() -> None:
     whole, cut = frame_record(accepted(1)), frame_record(accepted(2))
     for length in range(len(cut)):
         assert read_records(whole + cut[:length]) == ([accepted(1)], cut[:length])
+
+
+def test_headers_of_another_format_are_refused_and_not_called_damage() -> None:
+    for offset in (0, at(1)):
+        disk = log(*THREE)
+        sector = disk.read(LAST)[offset : offset + SECTOR]
+        fields = b"\x00\x02" + sector[10:]
+        disk.overwrite(LAST, offset, sector[:4] + zlib.crc32(fields).to_bytes(4, "big") + fields)
+        with pytest.raises(StorageError, match=r"format 2.*start the version") as caught:
+            load(disk)
+        assert not isinstance(caught.value, DataDamaged)
+
+
+def test_damage_before_a_damaged_end_is_told_with_it() -> None:
+    disk = log(*THREE)
+    disk.flip(LAST, at(1) + SECTOR)
+    disk.flip(LAST, at(2) + SECTOR)
+    loaded = load(disk)
+    assert loaded.records == [accepted(1), PromisedRecord(BALLOT)]
+    assert loaded.damage is not None
+    assert loaded.damage.hides_promise
+    assert len(loaded.damage.findings) == 2
+
+
+def test_bad_batch_with_a_sequence_number_of_the_past_is_damage() -> None:
+    disk = log(*THREE)
+    replaced(disk, 1, [accepted(2)], sequence=2)
+    disk.flip(LAST, at(1) + SECTOR)
+    assert any("once more" in finding for finding in damage(disk).findings)

@@ -239,3 +239,31 @@ def test_memory_log_is_reopened_by_one_user_at_a_time() -> None:
     again.write()
     again.power_cut()
     assert list(again.reopen().load().records) == accepted(1)
+
+
+def test_memory_log_that_is_full_keeps_what_is_staged() -> None:
+    storage = MemoryStorage(IDENTITY, capacity=100)
+    storage.load()
+    assert storage.capacity == 100
+    storage.append([*accepted(1), *accepted(2)])
+    with pytest.raises(StorageFull):
+        storage.sync()
+    storage.capacity = 1000
+    storage.sync()
+    assert storage.disk_bytes == 1000 - storage.room_bytes
+    assert not storage.reserve_due
+
+
+def test_create_in_a_place_that_cannot_be_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    for make in (create, segments.create):
+        with pytest.raises(StorageError, match="cannot be made"):
+            make(tmp_path / "file" / "node", IDENTITY)
+
+
+def test_sqlite_log_tells_its_size_and_how_it_syncs(directory: Path) -> None:
+    storage = open_sqlite(directory)
+    storage.load()
+    assert storage.disk_bytes >= (directory / DATABASE_NAME).stat().st_size
+    assert "synchronous=FULL" in storage.sync_method
+    storage.close()
