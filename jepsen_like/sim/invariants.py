@@ -17,6 +17,7 @@ from jepsen_like.workload import EDGE_CONFIG, REGISTERS, SEPARATOR, operation
 from paxos.core.ballot import BALLOT_ZERO, Ballot
 from paxos.core.config import Configurations
 from paxos.core.ids import NodeId, Slot, Voter
+from paxos.core.learner import Learner
 from paxos.core.messages import Accept, Accepted, PeerMessage, Prepare, Promise
 from paxos.core.records import (
     AcceptedRecord,
@@ -264,7 +265,7 @@ class DurableVotes:
 
 
 class Quorums:
-    """Invariants 3 and 8: who may issue a ballot, and who had promised before an Accept leaves."""
+    """Invariants 3, 5 and 8: who issues a ballot, who had promised, and no slot is left out."""
 
     def __init__(self, configurations: Configurations) -> None:
         self._configurations = configurations
@@ -273,6 +274,7 @@ class Quorums:
         self._parts: dict[tuple[Ballot, Voter], dict[Slot, Slot | None]] = {}
         self._promised: dict[Ballot, set[Voter]] = {}
         self._sound: set[Ballot] = set()
+        self._proposed_through: dict[Ballot, Slot] = {}
 
     def prepares(self, node: NodeId, life: int, prepare: Prepare) -> None:
         """A Prepare leaves."""
@@ -295,18 +297,24 @@ class Quorums:
             at = parts[at]
         self._promised.setdefault(promise.ballot, set()).add(voter)
 
-    def accept_leaves(self, accept: Accept, decided_through: Slot) -> None:
-        """An Accept leaves a proposer that knows slots decided through ``decided_through``."""
+    def accept_leaves(self, accept: Accept, learner: Learner) -> None:
+        """An Accept leaves a proposer that knows what ``learner`` does."""
+        ballot, slot, decided_through = accept.ballot, accept.slot, learner.decided_through
         text = "{} leaves though only slots through {} are decided there"
         window = decided_through + self._configurations.alpha
-        require(accept.slot <= window, 8, text, accept, decided_through)
-        if accept.ballot in self._sound:
-            return
-        promised = self._promised.get(accept.ballot, set())
-        text = "{} leaves with promises only of {}"
-        sound = self._configurations.at(accept.slot).quorums.is_phase1(promised)
-        require(sound, 8, text, accept, sorted(map(str, promised)))
-        self._sound.add(accept.ballot)
+        require(slot <= window, 8, text, accept, decided_through)
+        if ballot not in self._sound:
+            promised = self._promised.get(ballot, set())
+            text = "{} leaves with promises only of {}"
+            sound = self._configurations.at(slot).quorums.is_phase1(promised)
+            require(sound, 8, text, accept, sorted(map(str, promised)))
+            self._sound.add(ballot)
+        through = self._proposed_through.get(ballot, 0)
+        if slot > through:
+            text = "{} leaves, but nothing was proposed at this ballot for slot {} below it"
+            for hole in range(max(through, decided_through) + 1, slot):
+                require(learner.is_decided(hole), 5, text, accept, hole)
+            self._proposed_through[ballot] = slot
 
 
 class Ran(NamedTuple):
@@ -622,7 +630,7 @@ class Invariants:
     ) -> None:
         require(not facts.failed, 14, "{} sends {} after a failed sync", facts.voter, accept)
         self.leaders[accept.ballot] = None
-        self._quorums.accept_leaves(accept, context[1].learner.decided_through)
+        self._quorums.accept_leaves(accept, context[1].learner)
         self.ledger.proposed(facts.voter.node, accept)
 
     def arrives(self, sender: Voter, message: PeerMessage) -> None:

@@ -195,59 +195,64 @@ class Nemesis:
         return self._down(self._nodes, power_cut=self._rng.random() < 0.5)
 
     def _dying_leader(self) -> Undo | None:
-        """Lose much of what a node sends, each message by itself, and then stop it: what leaves
-        holes in the others' logs."""
+        """Lose what a leader sends, let what it sends next pass, and stop it.
+
+        Its successor finds holes below what passed.
+        """
         leaders = [node for node in self._nodes if node.leading]
         if not leaders:
             return None
         node = self._rng.choice(leaders)
-        number = node.voter.node
-        self._network.lose(number, 0.6)
+        number, life = node.voter.node, node.life
+        self._network.lose(number, 0.9)
+        shortest, mean = self._plan.latency_s
+        resend = self._plan.timing.resend_interval_s  # both end before anything is sent again
+        lossy = resend * self._rng.uniform(0.1, 0.4)
+        clear = resend * self._rng.uniform(0.1, 0.5) + shortest + mean
 
         def strike() -> None:
-            self._network.lose(number, 0.0)
-            undo = self._down([node], power_cut=self._rng.random() < 0.5)
-            if undo is not None:
-                self._world.after(self._plan.spell_s * self._rng.random(), undo)
+            if self._active and node.life == life:
+                undo = self._strike([node], self._rng.random() < 0.5)
+                self._world.after(self._plan.spell_s * (0.5 + self._rng.random()), undo)
 
-        timeout = self._plan.timing.election_timeout_s
-        self._world.after(timeout * self._rng.uniform(0.05, 0.4), self._unless_healed, strike)
+        self._world.after(lossy, self._network.lose, number, 0.0)
+        self._world.after(lossy + clear, strike)
         return None
-
-    def _unless_healed(self, act: Undo) -> None:
-        if self._active:
-            act()
 
     def _down(self, nodes: Sequence[SimNode], power_cut: bool) -> Undo | None:
         """Stop nodes: at once, or in the middle of the next write of one of them."""
         struck = [node for node in nodes if node.up]
         if not struck:
             return None
+        if self._rng.random() < 0.4:
+            return self._strike(struck, power_cut)
         trigger = self._rng.choice(struck)
-        quick = self._rng.random() < 0.3  # they have a supervisor that restarts them soon
 
         def strike() -> None:
-            if not self._active:
-                return
-            for node in struck:
-                if node.up:
-                    self._world.effects["crash"] += 1
-                    self._world.effects["lost writes"] += node.crash(power_cut)
-                    if quick:
-                        self._world.after(self._rng.random() * 0.2, self._restart, node, node.life)
-
-        if self._rng.random() < 0.4:
-            strike()
-        else:
-            trigger.at_write = strike
+            if self._active:
+                self._strike(struck, power_cut)
 
         def undo() -> None:
             if trigger.at_write is strike:
                 trigger.at_write = None
-            for node in struck:
-                self._world.after(self._rng.random() * 0.2, self._restart, node, node.life)
+            self._restart_soon(struck)
 
+        trigger.at_write = strike
         return undo
+
+    def _strike(self, nodes: Sequence[SimNode], power_cut: bool) -> Undo:
+        """Stop nodes now."""
+        struck = [node for node in nodes if node.up]
+        for node in struck:
+            self._world.effects["crash"] += 1
+            self._world.effects["lost writes"] += node.crash(power_cut)
+        if self._rng.random() < 0.3:  # they have a supervisor
+            self._restart_soon(struck)
+        return lambda: self._restart_soon(struck)
+
+    def _restart_soon(self, nodes: Sequence[SimNode]) -> None:
+        for node in nodes:
+            self._world.after(self._rng.random() * 0.2, self._restart, node, node.life)
 
     def _restart(self, node: SimNode, life: int) -> None:
         if self._active and not node.up and node.life == life:

@@ -219,8 +219,9 @@ class Proposer:
         Returns:
             False if too much waits already: the client must ask later.
         """
-        if self._pending_bytes + len(submission) > self._limits.pending_bytes_max:
-            return False
+        total = self._pending_bytes + len(submission)
+        if self._pending and total > self._limits.pending_bytes_max:
+            return False  # one that is larger than the bound by itself would never be taken
         self._pending.append(submission)
         self._pending_bytes += len(submission)
         return True

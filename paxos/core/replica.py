@@ -360,8 +360,8 @@ class Replica:
                 records.append(DecidedRecord(slot, value))
         if accepted_at is not None:
             self.acceptor.note_watermark(accepted_at, self.learner.decided_through)
-        if records:
-            out.append(Persist(tuple(records), ()))
+        # One write each, for the shell to group: together they may be larger than its room.
+        out.extend(Persist((record,), ()) for record in records)
 
     def _run(self, decided: list[tuple[Slot, Value]]) -> None:
         """Execute what is decided without a gap, and keep what clients here wait for."""

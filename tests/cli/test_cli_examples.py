@@ -64,6 +64,9 @@ def typed(line: str, config: Path) -> Result:
 def home(tmp_path: Path, tcp_cluster: Replicas, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory with the files that the examples name."""
     monkeypatch.chdir(tmp_path)
+    # What is watched has been changed before, so that every watch has something to show.
+    for key in ("k", "site-7/cam-3/fps"):
+        assert tcp_cluster("config", "put", key, "25").exit_code == 0
     (tmp_path / "cluster").symlink_to(tcp_cluster.config.parent)
     (tmp_path / "other.toml").write_text(tcp_cluster.config.read_text())
     (tmp_path / "logo.png").write_bytes(b"\x89PNG")

@@ -194,6 +194,14 @@ def test_submissions_over_the_bound_are_not_taken() -> None:
     assert proposer.pending_bytes == 3
 
 
+def test_submission_larger_than_the_bound_is_taken_when_nothing_waits() -> None:
+    """Found by the simulator, seed 1147: it was told to ask later, for ever."""
+    proposer = leading(new(limits=Limits(pending_bytes_max=3)))
+    assert proposer.submit(b"abcd")
+    assert not proposer.submit(b"e")
+    assert propose(proposer) == [(1, b"abcd")]
+
+
 def test_stamp_is_the_voters_clock_and_is_fixed_with_the_value() -> None:
     proposer = leading(new())
     proposer.read_clock(THIRD, HeartbeatAnswer(1, Ballot(9, 9), OLD, True, 0, 9), at(0.0))

@@ -1,4 +1,4 @@
-"""Broken acceptors (MUTANTS.md, A): what must never be in the library, for the simulator to find."""
+"""Broken acceptors, for the simulator to find. They must never be in the library."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Broken learners and executors (MUTANTS.md, B, C and D): for the simulator to find."""
+"""Broken learners and executors, for the simulator to find. Never in the library."""
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 from paxos.core.effects import Effect, Reply
@@ -20,11 +19,9 @@ class _ModestLearner(Learner):
         value = super().handle_accepted(sender, accepted)
         votes = self._votes.get(accepted.slot, set())
         enough = self._configurations.at(accepted.slot).quorums.phase2 - 1
-        return (
-            self._values[accepted.slot]
-            if value is None and votes and len(votes) >= enough > 0
-            else value
-        )
+        if value is None and len(votes) >= enough > 0:
+            return self._values[accepted.slot]
+        return value
 
 
 class OneVoteShort(Replica):
@@ -83,14 +80,15 @@ class AppliesOverGap(Replica):
         self.executor.__class__ = _LeapingExecutor
 
 
-class _TwiceExecutor(Executor):
-    """Applies the last slot again, with the sessions as they were before it."""
+class _AmnesiacExecutor(Executor):
+    """Remembers no request."""
 
-    before: Any = None
-
-    def apply(self, slot: Slot, value: Value) -> Applied:
-        self.before = copy.deepcopy(self._sessions)
-        return super().apply(slot, value)
+    def _apply_submit(self, submit: Submit, position: int, applied: Applied) -> int:
+        session = self._sessions.use(submit.session)
+        if session is not None:
+            session.acked_through = 0
+            session.results.clear()
+        return super()._apply_submit(submit, position, applied)
 
 
 class AppliesTwiceAfterRestart(Replica):
@@ -98,19 +96,13 @@ class AppliesTwiceAfterRestart(Replica):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        executor = self.executor
-        last = executor.applied_through
+        last = self.executor.applied_through
         held = self.acceptor.held(last)
         if held is not None:
-            value = held.value
-            executor._applied_through = last - 1
-            executor._sessions = copy.deepcopy(executor._sessions)
-            for submit in executor._unpack(value.commands):
-                session = isinstance(submit, Submit) and executor._sessions.use(submit.session)
-                if session:
-                    session.acked_through = 0
-                    session.results.clear()
-            executor.apply(last, value)
+            self.executor.__class__ = _AmnesiacExecutor
+            self.executor._applied_through = last - 1
+            self.executor.apply(last, held.value)
+            self.executor.__class__ = Executor
 
 
 class RepliesEarly(Replica):
@@ -126,15 +118,6 @@ class RepliesEarly(Replica):
                         done = Result(submit.first, Status.DONE, slot, b"")
                         effects.append(Reply(taken.client, Results(submit.session, (done,))))
         return effects
-
-
-class _AmnesiacExecutor(Executor):
-    def _apply_submit(self, submit: Submit, position: int, applied: Applied) -> int:
-        session = self._sessions.use(submit.session)
-        if session is not None:
-            session.acked_through = 0
-            session.results.clear()
-        return super()._apply_submit(submit, position, applied)
 
 
 class AppliesRetries(Replica):

@@ -1,4 +1,4 @@
-"""Broken proposers (MUTANTS.md, B and H): for the simulator to find, never in the library."""
+"""Broken proposers, for the simulator to find. They must never be in the library."""
 
 from __future__ import annotations
 
@@ -115,8 +115,10 @@ class _Stubborn(Elector):
 
 
 class NeverResends(Replica):
-    """H4: a lost Accept is never sent again, and a stuck leader does not give way (that rule alone
-    would repair the loss, some timeouts later)."""
+    """H4: a lost Accept is never sent again.
+
+    A stuck leader does not give way either: that rule alone would repair the loss, later.
+    """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
