@@ -348,17 +348,17 @@ def _decode_heartbeat(payload: bytes) -> Heartbeat:
 
 
 def _encode_heartbeat_answer(m: HeartbeatAnswer) -> bytes:
-    fields = (m.number, m.promised, m.leader, m.able, m.decided_through, m.clock)
+    fields = (m.number, m.promised, m.leader, m.sound, m.decided_through, m.clock)
     return b"\x17" + _pack(fields)
 
 
 def _decode_heartbeat_answer(payload: bytes) -> HeartbeatAnswer:
-    number, promised, leader, able, decided_through, clock = _fields(payload)
+    number, promised, leader, sound, decided_through, clock = _fields(payload)
     return HeartbeatAnswer(
         _integer(number),
         _ballot(promised),
         _ballot(leader),
-        _truth(able),
+        _truth(sound),
         _integer(decided_through),
         _integer(clock),
     )

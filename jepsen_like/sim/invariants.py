@@ -633,10 +633,9 @@ class Invariants:
         self._quorums.accept_leaves(accept, context[1].learner)
         self.ledger.proposed(facts.voter.node, accept)
 
-    def arrives(self, sender: Voter, message: PeerMessage) -> None:
-        """A message is handed to a replica."""
-        if type(message) is Promise:
-            self._quorums.promise_arrives(sender, message)
+    def promise_arrives(self, sender: Voter, promise: Promise) -> None:
+        """A Promise is handed to a replica."""
+        self._quorums.promise_arrives(sender, promise)
 
     def handled(self, facts: NodeFacts, replica: Replica) -> None:
         """A replica handled an event, and its effects were taken note of."""

@@ -42,6 +42,7 @@ from paxos.core.messages import (
     ClientMessage,
     OpenSession,
     PeerMessage,
+    Promise,
     Read,
     Submit,
     Watch,
@@ -237,7 +238,7 @@ class SimNode:
             self._world.say(f"{self.voter} starts life {self.life} with {len(records)} records")
         self._invariants.started(self.facts, self._replica)
         self._network.join(self.voter.node)
-        self._plan_wake()
+        self._plan_wake(self._replica.next_deadline())
 
     def crash(self, power_cut: bool) -> int:
         """End this life. Returns how many records were lost."""
@@ -348,16 +349,15 @@ class SimNode:
             self._handle(Submitted(submissions))
         if reads:
             self._handle(ReadsRequested(reads))
-        self._pass_deadline()
-        self._flush()
-        self._write()
-        self._plan_wake()
-
-    def _pass_deadline(self) -> None:
         deadline = self.replica.next_deadline()
-        if self._now.monotonic >= deadline - ROUNDING_S:
+        due = self._now.monotonic >= deadline - ROUNDING_S
+        if due:
             self._now = Instant(max(self._now.monotonic, deadline), self._now.wall)
             self._handle(DeadlinePassed())
+        self._flush()
+        if self._write() or due:
+            deadline = self.replica.next_deadline()
+        self._plan_wake(deadline)
 
     def _read_clocks(self) -> Instant:
         """Within a life the monotonic clock never goes back, not by a rounding either."""
@@ -372,8 +372,8 @@ class SimNode:
 
     def _step(self, event: Event) -> None:
         replica = self.replica
-        if isinstance(event, Received):
-            self._invariants.arrives(event.sender, event.message)
+        if type(event) is Received and type(event.message) is Promise:
+            self._invariants.promise_arrives(event.sender, event.message)
         if self._world.tracing:
             self._world.say(f"{self.voter} | {event}")
         try:
@@ -418,8 +418,13 @@ class SimNode:
 
     # --- disk ---
 
-    def _write(self) -> None:
-        """Begin a write if something waits for one and none is outstanding."""
+    def _write(self) -> bool:
+        """Begin a write if something waits for one and none is outstanding.
+
+        Returns:
+            Whether barriers without a write were passed.
+        """
+        released = False
         while self.disk.idle and self.disk.has_staged:
             if self.disk.begin():
                 least, most = self._plan.sync_s
@@ -429,8 +434,10 @@ class SimNode:
                 if self.at_write is not None:
                     self._world.after(delay * self._world.rng.random(), self.at_write)
                     self.at_write = None
-                return
+                break
             self._release(self.disk.finish())
+            released = True
+        return released
 
     def _synced(self, life: int) -> None:
         """The outstanding write is durable, or the process ends."""
@@ -466,9 +473,9 @@ class SimNode:
 
     # --- time ---
 
-    def _plan_wake(self) -> None:
-        """Plan to wake at the replica's deadline, unless an earlier wake-up is planned."""
-        when = self.clock.when(self.replica.next_deadline())
+    def _plan_wake(self, deadline: float) -> None:
+        """Plan to wake at a deadline of the replica, unless an earlier wake-up is planned."""
+        when = self.clock.when(deadline)
         if when < self._wake_at:
             self._wake_at = when
             self._wakes += 1
@@ -478,4 +485,8 @@ class SimNode:
         if number != self._wakes or life != self.life or not self.up:
             return
         self._wake_at = float("inf")
-        self._pass()
+        deadline = self.replica.next_deadline()
+        if self.clock.when(deadline) <= self._world.now + ROUNDING_S:
+            self._pass()
+        else:
+            self._plan_wake(deadline)  # it was put off

@@ -71,7 +71,7 @@ def simulate(
         sink: Takes the trace, line by line.
         plan: Replaces what the seed would draw.
     """
-    drawn = draw_plan(random.Random(seed * 7919)) if plan is None else plan
+    drawn = draw_plan(seed) if plan is None else plan
     simulation = Simulation(World(seed, drawn, sink), factory)
     number, text = None, ""
     try:

@@ -109,6 +109,10 @@ class Acceptor:
         self.note_watermark(ballot, accept.decided_through)
         records: tuple[Record, ...] = (*self._unrecorded, AcceptedRecord(ballot, slot, value))
         self._unrecorded = ()
+        noted_ballot, noted_through = self._watermark
+        if ballot == noted_ballot and slot <= noted_through:
+            # It came after the watermark that covers it: let the next one be recorded anew.
+            self._watermark = (ballot, slot - 1)
         return [Persist(records, then)]
 
     def note_watermark(self, ballot: Ballot, through: Slot) -> None:

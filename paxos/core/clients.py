@@ -9,9 +9,49 @@ from __future__ import annotations
 
 import heapq
 
-from paxos.core.ids import ClientId, SessionId, Slot
+from paxos.core.ids import ClientId, Slot
 from paxos.core.limits import Limits
 from paxos.core.messages import Read, Watch
+
+
+class Routes:
+    """Which client waits for what: sessions' results, or sessions that are being opened.
+
+    Args:
+        bound: How many things one client can wait for; the oldest is forgotten first.
+    """
+
+    def __init__(self, bound: int) -> None:
+        self._bound = bound
+        self._owner: dict[int, ClientId] = {}
+        self._waits: dict[ClientId, dict[int, None]] = {}  # each client's, oldest first
+
+    def add(self, client: ClientId, key: int) -> None:
+        """Send what comes of ``key`` to ``client`` from now on."""
+        before = self._owner.get(key)
+        if before == client:
+            return
+        if before is not None:
+            del self._waits[before][key]
+        waits = self._waits.setdefault(client, {})
+        if len(waits) >= self._bound:
+            oldest = next(iter(waits))
+            del waits[oldest], self._owner[oldest]
+        waits[key] = None
+        self._owner[key] = client
+
+    def owner(self, key: int) -> ClientId | None:
+        """Return the client that waits for ``key``."""
+        return self._owner.get(key)
+
+    def clients(self) -> list[ClientId]:
+        """Return every client that has asked for something."""
+        return list(self._waits)
+
+    def gone(self, client: ClientId) -> None:
+        """Forget a client."""
+        for key in self._waits.pop(client, {}):
+            del self._owner[key]
 
 
 class Clients:
@@ -19,36 +59,16 @@ class Clients:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._owner: dict[SessionId, ClientId] = {}
-        self._sessions: dict[ClientId, dict[SessionId, None]] = {}  # each client's, oldest first
+        self.sessions = Routes(limits.routes_max)  # by session id
+        self.openings = Routes(limits.routes_max)  # by nonce
         self._reads: dict[ClientId, int] = {}  # how many wait, here or for a barrier
         self._waiting: list[tuple[Slot, int, ClientId, Read]] = []  # a heap, by the slot needed
         self._arrivals = 0
         self._watches: dict[ClientId, dict[int, Watch]] = {}
 
-    # --- results ---
-
-    def route(self, client: ClientId, session: SessionId) -> None:
-        """Send the results of ``session`` (while it opens: of its nonce) to ``client``."""
-        before = self._owner.get(session)
-        if before == client:
-            return
-        if before is not None:
-            del self._sessions[before][session]
-        sessions = self._sessions.setdefault(client, {})
-        if len(sessions) >= self._limits.routes_max:
-            oldest = next(iter(sessions))
-            del sessions[oldest], self._owner[oldest]
-        sessions[session] = None
-        self._owner[session] = client
-
-    def owner(self, session: SessionId) -> ClientId | None:
-        """Return the client that waits for the results of ``session``."""
-        return self._owner.get(session)
-
     def routed(self) -> list[ClientId]:
         """Return every client that has submitted something here."""
-        return list(self._sessions)
+        return list(dict.fromkeys(self.openings.clients() + self.sessions.clients()))
 
     # --- reads ---
 
@@ -104,8 +124,8 @@ class Clients:
 
     def gone(self, client: ClientId) -> None:
         """Forget a client."""
-        for session in self._sessions.pop(client, {}):
-            del self._owner[session]
+        self.sessions.gone(client)
+        self.openings.gone(client)
         if self._reads.pop(client, None) is not None:
             self._waiting = [entry for entry in self._waiting if entry[2] != client]
             heapq.heapify(self._waiting)

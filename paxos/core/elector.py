@@ -5,9 +5,9 @@ a wrong verdict costs time, never data. It guards invariant 13 (one leader withi
 node reaches quorums) and the leader's stability (a node that comes back from a partition does not
 depose a leader that works).
 
-Words: *reached* = answered my own heartbeat within an election timeout;
-*connected* = reached, and its promise not above the ballot in question. An answer that names no
-connected leader is a pre-vote.
+Words: *reached* = answered my own heartbeat within an election timeout; *connected* = reached,
+sound, and its promise not above the ballot in question. An answer that names no connected leader is
+a pre-vote.
 
 After OmniPaxos (Ng et al., EuroSys 2023), section 5: elect a quorum-connected node, whatever the
 others see.
@@ -92,8 +92,9 @@ class Elector:
         self._preempted = BALLOT_ZERO  # the ballot this node led with when it was refused
         self._named = BALLOT_ZERO  # the connected leader that refusal named
         self._reclaimed_at = -math.inf  # when it last ran phase 1 without pre-votes because of that
-        self._progress_at = now.monotonic  # a leader's last decision or read barrier
-        self._caught_up: tuple[Slot, float] = (0, now.monotonic)  # last catch-up progress, and when
+        self._decided_at = now.monotonic  # when a leader last decided, or had nothing to decide
+        self._confirmed_at = now.monotonic  # the same for read barriers
+        self._catching_up: tuple[Slot, float] | None = None  # last progress of it, and when
 
     # --- what this node says of itself and others ---
 
@@ -109,17 +110,12 @@ class Elector:
         return {v: heard.answer for v, heard in self._heard.items() if heard.sent_at > since}
 
     def connected(self, ballot: Ballot, promised: Ballot, now: Instant) -> set[Voter]:
-        """Who could accept at ``ballot``: reached, and promised nothing above it."""
-        voters = {v for v, answer in self.reached(now).items() if answer.promised <= ballot}
+        """Who could accept at ``ballot``: reached, sound, and promised nothing above it."""
+        reached = self.reached(now).items()
+        voters = {v for v, answer in reached if answer.sound and answer.promised <= ballot}
         if promised <= ballot:
             voters.add(self._me)
         return voters
-
-    def able(self, decided_through: Slot, now: Instant) -> bool:
-        """Whether this node reaches what it needs to campaign."""
-        if not self._may_campaign:
-            return False
-        return self._has_quorums({self._me, *self.reached(now)}, decided_through)
 
     @property
     def highest_promised(self) -> Ballot:
@@ -194,13 +190,18 @@ class Elector:
 
     def led(self, now: Instant) -> None:
         """This node now leads."""
-        self._progress_at = now.monotonic
+        self._decided_at = self._confirmed_at = now.monotonic
         self._preempted = BALLOT_ZERO
         self._leader = BALLOT_ZERO
+        self._waiting = False
 
     def progressed(self, now: Instant) -> None:
-        """This node, leading, decided a slot, completed a barrier, or had nothing to do."""
-        self._progress_at = now.monotonic
+        """This node, leading, decided a slot."""
+        self._decided_at = now.monotonic
+
+    def confirmed(self, now: Instant) -> None:
+        """This node, leading, completed a read barrier."""
+        self._confirmed_at = now.monotonic
 
     def preempted(self, ballot: Ballot, leader: Ballot, now: Instant) -> None:
         """This node led with ``ballot`` and was refused for a higher one.
@@ -236,17 +237,29 @@ class Elector:
         return min(self._next_heartbeat_at, self._election_at)
 
     def judge_leading(
-        self, ballot: Ballot, promised: Ballot, decided_through: Slot, has_work: bool, now: Instant
+        self,
+        ballot: Ballot,
+        promised: Ballot,
+        decided_through: Slot,
+        has_work: bool,
+        has_reads: bool,
+        now: Instant,
     ) -> Verdict:
-        """Whether a leader should go on. Asked with every heartbeat."""
+        """Whether a leader should go on. Asked with every heartbeat.
+
+        Slots and reads are judged apart: barriers that complete say nothing of a disk that hangs.
+        """
         self._election_at = now.monotonic + self._random_timeout(1.0)
         if not has_work:
-            self._progress_at = now.monotonic
+            self._decided_at = now.monotonic
+        if not has_reads:
+            self._confirmed_at = now.monotonic
         connected = self.connected(ballot, promised, now)
         live = self._configurations.live(decided_through)
         if not all(c.quorums.is_phase2(connected) for c in live):
             return Verdict.GIVE_WAY
-        if now.monotonic - self._progress_at > STUCK_TIMEOUTS * self._timing.election_timeout_s:
+        progress_at = min(self._decided_at, self._confirmed_at)
+        if now.monotonic - progress_at > STUCK_TIMEOUTS * self._timing.election_timeout_s:
             return Verdict.GIVE_WAY
         return Verdict.WAIT
 
@@ -265,7 +278,7 @@ class Elector:
 
     def _may_try(self, decided_through: Slot, now: Instant) -> bool:
         """Whether quorums are reached and, unless this node takes back a lead, pre-vote for it."""
-        reached = self.reached(now)
+        reached = {v: answer for v, answer in self.reached(now).items() if answer.sound}
         timeout = self._timing.election_timeout_s
         if self._preempted != BALLOT_ZERO and now.monotonic - self._reclaimed_at > timeout:
             named = max((a.leader for a in reached.values()), default=BALLOT_ZERO)
@@ -276,14 +289,13 @@ class Elector:
 
     def _behind(self, decided_through: Slot, now: Instant) -> bool:
         """Whether a reached voter knows more, and catching up still makes progress."""
-        slot, since = self._caught_up
         if all(a.decided_through <= decided_through for a in self.reached(now).values()):
-            self._caught_up = (decided_through, now.monotonic)
+            self._catching_up = None
             return False
-        if decided_through > slot:
-            self._caught_up = (decided_through, now.monotonic)
+        if self._catching_up is None or decided_through > self._catching_up[0]:
+            self._catching_up = (decided_through, now.monotonic)
             return True
-        return now.monotonic - since < self._timing.election_timeout_s
+        return now.monotonic - self._catching_up[1] < self._timing.election_timeout_s
 
     def _has_quorums(self, voters: Set[Voter], decided_through: Slot) -> bool:
         return all(

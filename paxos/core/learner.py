@@ -44,6 +44,11 @@ class Learner:
         """Who accepted what this node has in flight, by slot."""
         return self._votes
 
+    @property
+    def ahead(self) -> Mapping[Slot, Value]:
+        """What is known decided above a hole, by slot."""
+        return self._ahead
+
     def is_decided(self, slot: Slot) -> bool:
         """Whether this node knows the decided value of ``slot``."""
         return slot <= self._decided_through or slot in self._ahead

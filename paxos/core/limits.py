@@ -49,7 +49,7 @@ class Timing:
         heartbeat_interval_s: Between two heartbeats of a node.
         election_timeout_s: Without a connected leader for this long (and up to as long again, at
             random) a node may campaign. Well above the slowest sync and round trip.
-        resend_interval_s: An unanswered Prepare, Accept or CatchUp is sent again after this long.
+        resend_interval_s: An unanswered Prepare or Accept is sent again after this long.
         notice_interval_s: A decided slot is told to followers this late when nothing else leaves.
     """
 

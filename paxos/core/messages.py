@@ -134,13 +134,13 @@ class Heartbeat:
 class HeartbeatAnswer:
     """Answers heartbeat ``number``, and is a pre-vote unless it names a connected ``leader``.
 
-    ``able`` says that the sender itself could campaign (it reaches quorums of both phases).
+    ``sound`` says that the sender votes at present (its disk is not full).
     """
 
     number: int
     promised: Ballot
     leader: Ballot
-    able: bool
+    sound: bool
     decided_through: Slot
     clock: int
 
@@ -148,7 +148,7 @@ class HeartbeatAnswer:
         hears = "" if self.leader.round == 0 else f" hears={self.leader}"
         return (
             f"HeartbeatAnswer(#{self.number} promised={self.promised}{hears}"
-            f"{' able' if self.able else ''} decided={self.decided_through})"
+            f"{'' if self.sound else ' unsound'} decided={self.decided_through})"
         )
 
 

@@ -72,6 +72,7 @@ class Proposer:
         self._phase = Phase.IDLE
         self._ballot = BALLOT_ZERO
         # Phase 1.
+        self._issuing = False  # whether the last ballot issued is still on its way to disk
         self._after: Slot = 0  # the Prepare asks about the slots above
         self._prepared_at = 0.0  # when the Prepare last left
         self._parts: dict[Voter, dict[Slot, Promise]] = {}  # incomplete answers, by ``above``
@@ -111,6 +112,11 @@ class Proposer:
         return self._phase is Phase.LEADING
 
     @property
+    def issuing(self) -> bool:
+        """Whether the last ballot's record is not durable yet: a slow disk, so no further one."""
+        return self._issuing
+
+    @property
     def promised(self) -> Set[Voter]:
         """Who has completely promised the present ballot."""
         return self._promised
@@ -143,10 +149,13 @@ class Proposer:
 
     # --- phase 1 ---
 
-    def campaign(self, above: Ballot, decided_through: Slot, now: Instant) -> list[Effect]:
+    def campaign(
+        self, above: Ballot, decided_through: Slot, ahead: Mapping[Slot, Value], now: Instant
+    ) -> list[Effect]:
         """Issue a ballot above ``above`` and everything issued before, and prepare it.
 
-        The Prepare leaves only once the ballot is durably recorded as issued: a ballot that is
+        ``ahead`` is what this node knows decided above a hole: never to be proposed again. The
+        Prepare leaves only once the ballot is durably recorded as issued: a ballot that is
         used again after a crash would gather promises for two different proposals.
         """
         self.stop()
@@ -155,7 +164,19 @@ class Proposer:
         self._phase = Phase.PREPARING
         self._after = decided_through
         self._clock.clear()
-        return [Persist((IssuedRecord(self._ballot),), self._prepares(now))]
+        self._issuing = True
+        for slot, value in ahead.items():
+            self._merge(Report(slot, None, value))
+        sends = self._prepares(now)
+        if self._me not in self._voters():
+            # This node has no vote, but must hear that its ballot is durable.
+            sends = (*sends, Send(self._me.node, Prepare(self._ballot, self._after)))
+        return [Persist((IssuedRecord(self._ballot),), sends)]
+
+    def handle_own_prepare(self, prepare: Prepare) -> None:
+        """Note that a ballot is durable as issued: its Prepares have left."""
+        if prepare.ballot == self._issued:
+            self._issuing = False
 
     def handle_promise(
         self, sender: Voter, promise: Promise, decided_through: Slot, now: Instant
@@ -268,9 +289,9 @@ class Proposer:
             self._notice_at = math.inf
         return accepts
 
-    def written(self, slot: Slot) -> None:
+    def written(self, ballot: Ballot, slot: Slot) -> None:
         """Note that this node's own acceptor has ``slot`` durable: the next batch may form."""
-        if slot >= self._unwritten:
+        if ballot == self._ballot and slot >= self._unwritten:
             self._unwritten = 0
 
     def handle_decided(self, slot: Slot, value: Value) -> bool:
@@ -308,7 +329,8 @@ class Proposer:
     def next_deadline(self) -> float:
         """When ``resend`` or a notice is due, in monotonic seconds."""
         if self._phase is Phase.PREPARING:
-            return self._prepared_at + self._timing.resend_interval_s
+            repeat_at = self._prepared_at + self._timing.resend_interval_s
+            return math.inf if self._issuing else repeat_at
         if not self._in_flight:
             return self._notice_at
         oldest = min(flight.sent_at for flight in self._in_flight.values())
@@ -330,9 +352,9 @@ class Proposer:
         """
         # Computed as in ``next_deadline``, so that rounding cannot make the two disagree for ever.
         interval = self._timing.resend_interval_s
-        if self._phase is Phase.PREPARING and now.monotonic >= self._prepared_at + interval:
-            # Behind the write that records the ballot as issued, should that still be under way.
-            return [Persist((), self._prepares(now))]
+        if self._phase is Phase.PREPARING and not self._issuing:
+            due = now.monotonic >= self._prepared_at + interval
+            return [Persist((), self._prepares(now))] if due else []
         sends: list[Effect] = []
         for slot, flight in self._in_flight.items():
             if now.monotonic >= flight.sent_at + interval:
@@ -348,7 +370,7 @@ class Proposer:
         """Send again to one voter, on a new connection, whatever it has not answered."""
         sends: list[Effect] = []
         missing = peer in self._voters() and peer not in self._promised
-        if self._phase is Phase.PREPARING and missing:
+        if self._phase is Phase.PREPARING and missing and not self._issuing:
             prepare = Send(peer.node, Prepare(self._ballot, self._after))
             sends.append(Persist((), (prepare,)))
         for slot, flight in self._in_flight.items():

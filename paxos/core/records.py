@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import assert_never
 
 from paxos.core.ballot import BALLOT_ZERO, Ballot
 from paxos.core.ids import Slot
@@ -118,10 +119,11 @@ def replay(records: Iterable[Record]) -> Recovered:
                 known = held.get(slot)
                 held[slot] = Held(BALLOT_ZERO if known is None else known.ballot, value, True)
                 undecided.discard(slot)
-            case _:
-                ballot, through = record.ballot, record.through
+            case WatermarkRecord(ballot, through):
                 believed = {s for s in undecided if s <= through and held[s].ballot == ballot}
                 for slot in sorted(believed):
                     held[slot].decided = True
                 undecided -= believed
+            case _:
+                assert_never(record)
     return state

@@ -240,6 +240,8 @@ class Replica:
             handler(sender, message, now, out)
 
     def _on_prepare(self, sender: Voter, m: Prepare, now: Instant, out: list[Effect]) -> None:
+        if sender == self._me:
+            self.proposer.handle_own_prepare(m)
         if not self._votes_for(sender, m.ballot):
             return
         through = self.learner.decided_through
@@ -274,7 +276,7 @@ class Replica:
 
     def _on_accepted(self, sender: Voter, m: Accepted, now: Instant, out: list[Effect]) -> None:
         if sender == self._me:
-            self.proposer.written(m.slot)
+            self.proposer.written(m.ballot, m.slot)
         value = self.learner.handle_accepted(sender, m)
         if value is not None:
             self._learn([(m.slot, value)], now, out, m.ballot)
@@ -295,7 +297,7 @@ class Replica:
             m.number,
             self.acceptor.promised,
             self._leader(now),
-            not self._disk_full and self.elector.able(through, now),
+            not self._disk_full,
             through,
             now.wall,
         )
@@ -323,7 +325,7 @@ class Replica:
             self._drop("disk full")
             return
         self._learn(list(enumerate(m.values, m.first)), now, out)
-        self._asked = None
+        self._asked, self._patience = None, 0
         self._heard_decided(sender, m.decided_through, now, out)
 
     # --- deciding ---
@@ -370,10 +372,10 @@ class Replica:
         for slot, value in decided:
             applied = self.executor.apply(slot, value)
             for session, results in applied.results.items():
-                if self._clients.owner(session) is not None:
+                if self._clients.sessions.owner(session) is not None:
                     self._results.setdefault(session, []).extend(results)
             for nonce, session in applied.opened:
-                client = self._clients.owner(nonce)
+                client = self._clients.openings.owner(nonce)
                 if client is not None:
                     self._opened.append((client, SessionOpened(nonce, session)))
 
@@ -385,7 +387,7 @@ class Replica:
         out.extend(Reply(client, opened) for client, opened in self._opened)
         self._opened = []
         for session, results in self._results.items():
-            client = self._clients.owner(session)
+            client = self._clients.sessions.owner(session)
             if client is not None:
                 out.append(Reply(client, Results(session, tuple(results))))
         self._results = {}
@@ -406,8 +408,11 @@ class Replica:
         held = self.acceptor.held(self.learner.decided_through + 1)
         if held is not None and held.ballot == leader and leader.node != sender.node:
             return
-        self._patience -= 1
-        if self._asked is None or self._patience <= 0:
+        if sender == self._asked:
+            self._patience -= 1
+        elif self._asked not in self.elector.reached(now):
+            self._patience = 0
+        if self._patience <= 0:
             self._ask(sender, out)
 
     def _ask(self, peer: Voter, out: list[Effect]) -> None:
@@ -456,13 +461,17 @@ class Replica:
             return
         through = self.learner.decided_through
         verdict = self.elector.judge_following(through, now)
-        if verdict is not Verdict.CAMPAIGN or self._disk_full:
+        if verdict is not Verdict.CAMPAIGN or self._disk_full or self.proposer.issuing:
+            if self.elector.waiting and self.proposer.phase is Phase.PREPARING:
+                # Its time is up. Kept, it could depose a leader elected meanwhile, once links heal.
+                self._stop_proposing(now, out)
             return
         self.elector.saw_promise(self.acceptor.promised)
         self.elector.campaigned(now)
         self.learner.count_at(BALLOT_ZERO)
         above = self.elector.highest_promised
-        self._emit(self.proposer.campaign(above, through, now), now, out)
+        effects = self.proposer.campaign(above, through, self.learner.ahead, now)
+        self._emit(effects, now, out)
 
     def _send_heartbeats(self, now: Instant, out: list[Effect]) -> None:
         through = self.learner.decided_through
@@ -482,7 +491,7 @@ class Replica:
         required, readers = self.barrier.confirm(voter, number, live)
         if not readers:
             return
-        self.elector.progressed(now)
+        self.elector.confirmed(now)
         for client, read in readers:
             self._clients.await_slot(required, client, read)
         for client, read in self._clients.reads_at(self.executor.applied_through):
@@ -505,7 +514,8 @@ class Replica:
                 text = f"a submission may have {bound} bytes, not {len(submission.payload)}"
                 out.append(Reply(client, Overloaded(session, first, 0, text)))
             elif self.proposer.submit(submission.payload):
-                self._clients.route(client, session)
+                routes = self._clients.sessions if first else self._clients.openings
+                routes.add(client, session)
             else:
                 text = "the leader holds too much that waits for a slot"
                 out.append(Reply(client, Overloaded(session, first, 100, text)))
@@ -518,17 +528,19 @@ class Replica:
                 self._refuse(client, read.number, b"this node runs no state machine", out)
             elif linearizable and not self.proposer.leading:
                 redirected.append(client)
+            elif not linearizable and self._is_fresh_enough(read):
+                self._answer(client, read, out)
             elif not self._clients.admit_read(client):
                 self._refuse(client, read.number, b"too many reads of this client wait", out)
             elif linearizable:
                 self.barrier.add((client, read))
             else:
-                at_least = read.at_least if read.level is Level.SESSION else 0
-                self._clients.await_slot(at_least, client, read)
-        for client, read in self._clients.reads_at(self.executor.applied_through):
-            self._answer(client, read, out)
+                self._clients.await_slot(read.at_least, client, read)
         hint = Redirect(self._leader(now).node)
         out.extend(Reply(client, hint) for client in dict.fromkeys(redirected))
+
+    def _is_fresh_enough(self, read: Read) -> bool:
+        return read.level is Level.LOCAL or read.at_least <= self.executor.applied_through
 
     def _on_watch(self, event: WatchRequested, now: Instant, out: list[Effect]) -> None:
         client, watch = event.client, event.watch
@@ -576,7 +588,7 @@ class Replica:
     ) -> None:
         self.elector.handle_disconnected(event.peer, now)
         if self._asked == event.peer:
-            self._asked = None
+            self._asked, self._patience = None, 0
 
     def _on_deadline(self, event: DeadlinePassed, now: Instant, out: list[Effect]) -> None:
         through = self.learner.decided_through
@@ -592,7 +604,8 @@ class Replica:
             self.proposer.ballot,
             self.acceptor.promised,
             self.learner.decided_through,
-            self.proposer.has_work or len(self.barrier) > 0,
+            self.proposer.has_work,
+            len(self.barrier) > 0,
             now,
         )
         if verdict is Verdict.GIVE_WAY:

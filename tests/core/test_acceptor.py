@@ -101,6 +101,19 @@ def test_watermark_of_an_earlier_ballot_is_kept_until_it_is_written() -> None:
     assert effects[0].records[:2] == (WatermarkRecord(B1, 1), WatermarkRecord(B2, 1))
 
 
+def test_watermark_is_recorded_anew_for_an_accept_that_came_after_it() -> None:
+    target = acceptor()
+    accept(target, B1, 2, value(), decided=1)
+    accept(target, B1, 1, value())  # overtaken by the other, which told that it is decided
+    assert target.under_watermark(B1, 1) == [(1, value())]
+    target.mark_decided(1, value(), B1)
+    target.note_watermark(B1, 1)
+    effects = accept(target, B1, 3, value(), decided=1)
+    assert effects is not None
+    assert isinstance(effects[0], Persist)
+    assert effects[0].records == (WatermarkRecord(B1, 1), AcceptedRecord(B1, 3, value()))
+
+
 def test_watermark_marks_only_what_was_accepted_at_its_ballot() -> None:
     target = acceptor()
     accept(target, B1, 1, value(of=1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from paxos.core.clients import Clients
+from paxos.core.clients import Clients, Routes
 from paxos.core.limits import Limits
 from paxos.core.messages import Level, Read, Watch
 
@@ -18,22 +18,32 @@ def watch(number: int) -> Watch:
 
 
 def test_route_results_go_where_the_session_last_asked() -> None:
-    clients = Clients(LIMITS)
-    clients.route(1, 50)
-    clients.route(2, 50)
-    clients.route(2, 50)
-    assert clients.owner(50) == 2
-    clients.gone(1)
-    assert clients.owner(50) == 2
-    clients.gone(2)
-    assert clients.owner(50) is None
+    routes = Routes(bound=2)
+    routes.add(1, 50)
+    routes.add(2, 50)
+    routes.add(2, 50)
+    assert routes.owner(50) == 2
+    routes.gone(1)
+    assert routes.owner(50) == 2
+    routes.gone(2)
+    assert routes.owner(50) is None
 
 
-def test_route_oldest_session_of_a_connection_is_forgotten_at_the_bound() -> None:
-    clients = Clients(LIMITS)
+def test_route_oldest_of_a_connection_is_forgotten_at_the_bound() -> None:
+    routes = Routes(bound=2)
     for session in (50, 51, 52):
-        clients.route(1, session)
-    assert [clients.owner(session) for session in (50, 51, 52)] == [None, 1, 1]
+        routes.add(1, session)
+    assert [routes.owner(session) for session in (50, 51, 52)] == [None, 1, 1]
+    assert routes.clients() == [1]
+
+
+def test_route_of_a_nonce_is_not_that_of_a_session_with_its_number() -> None:
+    clients = Clients(LIMITS)
+    clients.sessions.add(1, 50)
+    clients.openings.add(2, 50)
+    assert (clients.sessions.owner(50), clients.openings.owner(50)) == (1, 2)
+    assert clients.routed() == [2, 1]
+    clients.gone(2)
     assert clients.routed() == [1]
 
 

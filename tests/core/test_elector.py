@@ -97,15 +97,6 @@ def test_connected_leaves_out_who_promised_above_the_ballot() -> None:
     assert elector.highest_promised == B2
 
 
-def test_able_needs_quorums_and_the_right_to_campaign() -> None:
-    elector, forbidden = new(), new(may_campaign=False)
-    assert not elector.able(0, at(0.0))
-    for each in (elector, forbidden):
-        each.handle_answer(SECOND, answer(beat(each, 0.0)))
-    assert elector.able(0, at(0.1))
-    assert not forbidden.able(0, at(0.1))
-
-
 def test_leader_is_heard_until_a_timeout_passes() -> None:
     elector = new()
     elector.handle_heartbeat(SECOND, Heartbeat(1, B2, True, 0), at(1.0))
@@ -208,6 +199,44 @@ def test_node_behind_catches_up_first_and_gives_up_without_progress() -> None:
     assert elector.judge_following(4, at(5.1 + TIMEOUT)) is Verdict.CAMPAIGN
 
 
+def test_node_just_found_behind_catches_up_however_long_it_was_level_before() -> None:
+    elector = new()
+    number = beat(elector, 5.0)
+    elector.handle_answer(SECOND, answer(number, decided=5))
+    elector.judge_following(5, at(5.0))
+    elector.campaigned(at(5.0))
+    number = beat(elector, 60.0)
+    elector.handle_answer(SECOND, answer(number, decided=6))
+    assert elector.judge_following(5, at(60.0)) is Verdict.WAIT
+
+
+def test_voter_with_a_full_disk_does_not_count() -> None:
+    elector = new()
+    number = beat(elector, 5.0)
+    unsound = HeartbeatAnswer(number, BALLOT_ZERO, BALLOT_ZERO, False, 0, 0)
+    elector.handle_answer(SECOND, unsound)
+    assert elector.connected(B1, B1, at(5.0)) == {ME}
+    assert elector.judge_following(0, at(5.0)) is Verdict.WAIT
+
+
+def test_leader_that_completes_barriers_but_decides_nothing_gives_way() -> None:
+    elector = new()
+    elector.led(at(0.0))
+    now = TIMEOUT * 4
+    elector.handle_answer(SECOND, answer(beat(elector, now)))
+    elector.confirmed(at(now))
+    assert elector.judge_leading(B1, B1, 0, True, True, at(now)) is Verdict.GIVE_WAY
+
+
+def test_leader_that_decides_but_completes_no_barrier_gives_way() -> None:
+    elector = new()
+    elector.led(at(0.0))
+    now = TIMEOUT * 4
+    elector.handle_answer(SECOND, answer(beat(elector, now)))
+    elector.progressed(at(now))
+    assert elector.judge_leading(B1, B1, 0, True, True, at(now)) is Verdict.GIVE_WAY
+
+
 def test_node_that_has_caught_up_campaigns() -> None:
     elector = new()
     number = beat(elector, 5.0)
@@ -270,8 +299,8 @@ def test_leader_without_a_connected_quorum_gives_way() -> None:
     elector.led(at(0.0))
     number = beat(elector, 0.0)
     elector.handle_answer(SECOND, answer(number))
-    assert elector.judge_leading(B1, B1, 0, False, at(0.1)) is Verdict.WAIT
-    assert elector.judge_leading(B1, B1, 0, False, at(TIMEOUT)) is Verdict.GIVE_WAY
+    assert elector.judge_leading(B1, B1, 0, False, False, at(0.1)) is Verdict.WAIT
+    assert elector.judge_leading(B1, B1, 0, False, False, at(TIMEOUT)) is Verdict.GIVE_WAY
 
 
 def test_leader_with_work_and_no_progress_gives_way_and_an_idle_one_does_not() -> None:
@@ -280,9 +309,9 @@ def test_leader_with_work_and_no_progress_gives_way_and_an_idle_one_does_not() -
         elector.led(at(0.0))
         now = TIMEOUT * 4
         elector.handle_answer(SECOND, answer(beat(elector, now)))
-        assert elector.judge_leading(B1, B1, 0, has_work, at(now)) is expected
+        assert elector.judge_leading(B1, B1, 0, has_work, False, at(now)) is expected
         elector.progressed(at(now))
-        assert elector.judge_leading(B1, B1, 0, True, at(now)) is Verdict.WAIT
+        assert elector.judge_leading(B1, B1, 0, True, False, at(now)) is Verdict.WAIT
 
 
 def test_leader_that_gave_way_lets_others_try_first() -> None:

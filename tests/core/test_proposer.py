@@ -39,7 +39,7 @@ def promise(
 
 
 def leading(proposer: Proposer, *reports: Report, decided: int = 0) -> Proposer:
-    proposer.campaign(BALLOT_ZERO, decided, at(0.0))
+    proposer.campaign(BALLOT_ZERO, decided, {}, at(0.0))
     for voter in (ME, SECOND):
         proposer.handle_promise(voter, promise(proposer, *reports, above=decided), decided, at(0.0))
     assert proposer.start_leading(decided)
@@ -65,7 +65,7 @@ def sent(effects: list[Effect]) -> list[tuple[int, type, bool]]:
 def test_phases_go_from_idle_through_preparing_to_leading_and_back() -> None:
     proposer = new()
     seen = [proposer.phase]
-    proposer.campaign(BALLOT_ZERO, 0, at(0.0))
+    proposer.campaign(BALLOT_ZERO, 0, {}, at(0.0))
     seen.append(proposer.phase)
     assert not proposer.start_leading(0)
     leading(proposer)
@@ -90,7 +90,7 @@ def test_idle_proposer_does_nothing() -> None:
 
 def test_promises_of_another_ballot_or_voter_twice_or_compacted_are_ignored() -> None:
     proposer = new()
-    proposer.campaign(BALLOT_ZERO, 0, at(0.0))
+    proposer.campaign(BALLOT_ZERO, 0, {}, at(0.0))
     for stale in (
         Promise(Ballot(9, 1), 0, None, 0, 0, 0, ()),
         Promise(proposer.ballot, 0, None, 0, 5, 0, ()),
@@ -104,7 +104,7 @@ def test_promises_of_another_ballot_or_voter_twice_or_compacted_are_ignored() ->
 
 def test_promise_in_parts_counts_only_when_they_cover_everything() -> None:
     proposer = new()
-    proposer.campaign(BALLOT_ZERO, 0, at(0.0))
+    proposer.campaign(BALLOT_ZERO, 0, {}, at(0.0))
     one = promise(proposer, Report(1, OLD, V), above=0, through=3)
     two = promise(proposer, Report(4, OLD, W), above=3, through=5)
     three = promise(proposer, above=5)
@@ -119,7 +119,7 @@ def test_promise_in_parts_counts_only_when_they_cover_everything() -> None:
 
 def test_parts_of_two_voters_are_not_put_together() -> None:
     proposer = new()
-    proposer.campaign(BALLOT_ZERO, 0, at(0.0))
+    proposer.campaign(BALLOT_ZERO, 0, {}, at(0.0))
     proposer.handle_promise(SECOND, promise(proposer, above=0, through=3), 0, at(0.0))
     proposer.handle_promise(THIRD, promise(proposer, above=3), 0, at(0.0))
     assert proposer.promised == set()
@@ -161,7 +161,7 @@ def test_batch_forms_from_all_that_arrived_while_the_last_write_was_under_way() 
     for more in (b"b", b"c"):
         proposer.submit(more)
         assert propose(proposer) == []
-    proposer.written(1)
+    proposer.written(proposer.ballot, 1)
     assert propose(proposer) == [(2, b"bc")]
     assert proposer.pending_bytes == 0
 
@@ -170,7 +170,8 @@ def test_batch_own_write_of_an_earlier_slot_does_not_free_the_next() -> None:
     proposer = leading(new(), Report(1, OLD, V))
     proposer.submit(b"a")
     assert propose(proposer) == [(1, b"v"), (2, b"a")]
-    proposer.written(1)
+    proposer.written(proposer.ballot, 1)
+    proposer.written(OLD, 2)
     proposer.submit(b"b")
     assert propose(proposer) == []
 
@@ -181,7 +182,7 @@ def test_batch_closes_at_its_bound_and_one_large_submission_goes_alone() -> None
         proposer.submit(submission)
     out = propose(proposer)
     for slot in range(1, 4):
-        proposer.written(slot)
+        proposer.written(proposer.ballot, slot)
         out += propose(proposer)
     assert out == [(1, b"aabb"), (2, b"c"), (3, b"dddddd")]
 
@@ -211,6 +212,23 @@ def test_stamp_is_the_voters_clock_and_is_fixed_with_the_value() -> None:
     proposer.submit(b"a")
     (accept,) = proposer.propose(0, 7, at(0.5))
     assert accept.value.stamp == 1_500_000
+
+
+def test_proposer_without_a_vote_hears_of_its_own_ballot_too() -> None:
+    configurations = Configurations(Configuration(1, Quorums.majority(VOTERS)), 8)
+    proposer = Proposer(Voter(9, 1), configurations, BALLOT_ZERO, Limits(), DEFAULT_TIMING)
+    effects = proposer.campaign(BALLOT_ZERO, 0, {}, at(0.0))
+    assert sent(effects) == [(node, Prepare, True) for node in (1, 2, 3, 9)]
+
+
+def test_slot_known_decided_above_a_hole_before_the_campaign_is_not_proposed() -> None:
+    proposer = new()
+    proposer.campaign(BALLOT_ZERO, 0, {3: V}, at(0.0))
+    for voter in (SECOND, THIRD):
+        reports = (Report(3, OLD, V), Report(4, OLD, W))
+        proposer.handle_promise(voter, promise(proposer, *reports), 0, at(0.0))
+    assert proposer.start_leading(0)
+    assert propose(proposer) == [(1, b""), (2, b""), (4, b"w")]
 
 
 def test_window_moves_with_what_is_decided_elsewhere() -> None:
@@ -246,7 +264,7 @@ def test_leading_without_a_quorum_for_a_slot_is_a_broken_invariant() -> None:
 
 def test_reports_at_or_below_what_is_decided_meanwhile_are_not_proposed() -> None:
     proposer = new()
-    proposer.campaign(BALLOT_ZERO, 0, at(0.0))
+    proposer.campaign(BALLOT_ZERO, 0, {}, at(0.0))
     for voter in (ME, SECOND):
         proposer.handle_promise(voter, promise(proposer, Report(1, OLD, V)), 0, at(0.0))
     proposer.handle_decided(1, V)
@@ -258,8 +276,15 @@ def test_reports_at_or_below_what_is_decided_meanwhile_are_not_proposed() -> Non
 def test_prepare_is_sent_again_to_who_has_not_promised_and_only_behind_writes() -> None:
     """A ballot must be durable as issued before any Prepare of it leaves, a repeat too."""
     proposer = new()
-    proposer.campaign(BALLOT_ZERO, 0, at(0.0))
+    proposer.campaign(BALLOT_ZERO, 0, {}, at(0.0))
     proposer.handle_promise(ME, promise(proposer), 0, at(0.0))
+    assert proposer.issuing
+    assert proposer.resend({}, 0, at(LATER)) == []
+    assert proposer.resend_to(THIRD, {}, 0) == []
+    assert proposer.next_deadline() == math.inf
+    proposer.handle_own_prepare(Prepare(Ballot(0, 1), 0))
+    assert proposer.issuing
+    proposer.handle_own_prepare(Prepare(proposer.ballot, 0))
     assert proposer.resend({}, 0, at(LATER / 2)) == []
     assert proposer.next_deadline() == pytest.approx(LATER)
     again = proposer.resend({}, 0, at(LATER))

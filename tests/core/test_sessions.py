@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paxos.core.errors import InvariantBroken
-from paxos.core.executor import Executor
+from paxos.core.executor import RECURSION_ROOM, Executor
 from paxos.core.messages import Malformed, OpenSession, Result, Status, Submit
 from paxos.core.sessions import SessionTable
 from paxos.core.state_machine import CommandFailed, Stamp, StateMachine
@@ -176,6 +177,31 @@ def test_command_out_of_memory_stops_the_node() -> None:
     session = log.open()
     with pytest.raises(MemoryError):
         log.apply(submit(session, 1, b"out of memory"))
+
+
+@pytest.mark.parametrize("above", [0, 40, 200])
+def test_command_may_recurse_as_deep_whatever_called_it(above: int) -> None:
+    """A leader, a follower and a start have different stacks; the result must be the same."""
+
+    class Nested(Journal):
+        def apply(self, command: bytes, at: Stamp) -> bytes:
+            def depth(left: int) -> int:
+                return 0 if left == 0 else 1 + depth(left - 1)
+
+            return b"%d" % depth(int(command))
+
+    def deeper(frames: int) -> list[Result]:
+        if frames:
+            return deeper(frames - 1)
+        commands = [b"%d" % deep for deep in range(RECURSION_ROOM - 60, RECURSION_ROOM + 10)]
+        log = Log(Nested(), window=100)
+        return log.apply(submit(log.open(), 1, *commands))
+
+    limit = sys.getrecursionlimit()
+    failed = [r.request for r in deeper(above) if r.status == Status.FAILED]
+    assert sys.getrecursionlimit() == limit
+    assert failed == [r.request for r in deeper(0) if r.status == Status.FAILED]
+    assert failed
 
 
 def test_command_for_an_unknown_machine_fails_and_names_the_known_ones() -> None:

@@ -38,11 +38,11 @@ PEER = Voter(2, 7)
         (m.Heartbeat(8, BALLOT_ZERO, False, 2), "Heartbeat(#8 decided=2)"),
         (
             m.HeartbeatAnswer(8, B, B, True, 2, 0),
-            "HeartbeatAnswer(#8 promised=3.1 hears=3.1 able decided=2)",
+            "HeartbeatAnswer(#8 promised=3.1 hears=3.1 decided=2)",
         ),
         (
             m.HeartbeatAnswer(8, B, BALLOT_ZERO, False, 2, 0),
-            "HeartbeatAnswer(#8 promised=3.1 decided=2)",
+            "HeartbeatAnswer(#8 promised=3.1 unsound decided=2)",
         ),
         (m.CatchUp(3), "CatchUp(after=3)"),
         (m.Decided(4, (NOOP, NOOP), 9), "Decided(4..5 decided=9)"),

@@ -88,7 +88,7 @@ def promise_of(ballot: Ballot, held: Holdings) -> Promise:
 
 def led(proposer: Proposer, promises: dict[Voter, Holdings]) -> Ballot:
     """Run phase 1 of a proposer with these answers; return its ballot."""
-    proposer.campaign(BALLOT_ZERO, 0, NOW)
+    proposer.campaign(BALLOT_ZERO, 0, {}, NOW)
     for voter, held in promises.items():
         proposer.handle_promise(voter, promise_of(proposer.ballot, held), 0, NOW)
     proposer.start_leading(0)
@@ -195,7 +195,7 @@ def test_p2c_highest_report_wins_in_whatever_order_it_arrives() -> None:
 def test_p2c_value_marked_decided_beats_every_ballot() -> None:
     """2.1, P2: once v is chosen, every higher-numbered proposal that is chosen has value v."""
     proposer = new_proposer(issued=Ballot(9, 1))
-    proposer.campaign(BALLOT_ZERO, 0, NOW)
+    proposer.campaign(BALLOT_ZERO, 0, {}, NOW)
     first = promise_of(proposer.ballot, {1: (Ballot(8, 2), W)})
     assert proposer.handle_promise(VOTERS[1], first, 0, NOW) == []
     second = promise_of(proposer.ballot, {1: (None, V)})
@@ -218,7 +218,7 @@ class OneDecision:
 
     def campaign(self, voter: Voter) -> None:
         above = self.acceptors[voter].promised
-        self.run(voter, self.proposers[voter].campaign(above, 0, NOW))
+        self.run(voter, self.proposers[voter].campaign(above, 0, {}, NOW))
 
     def restart(self, voter: Voter) -> None:
         state = replay(self.logs[voter])
@@ -434,7 +434,7 @@ def test_stable_storage_no_promise_or_acceptance_leaves_before_its_write() -> No
 def test_stable_storage_a_prepare_leaves_only_after_its_number_is_recorded() -> None:
     """2.5: each proposer remembers in stable storage the highest number it has tried to issue."""
     proposer = new_proposer()
-    (effect,) = proposer.campaign(BALLOT_ZERO, 0, NOW)
+    (effect,) = proposer.campaign(BALLOT_ZERO, 0, {}, NOW)
     assert isinstance(effect, Persist)
     assert effect.records == (IssuedRecord(proposer.ballot),)
     assert {send.to for send in effect.then} == {1, 2, 3}
@@ -450,10 +450,10 @@ def test_numbers_two_proposers_never_share_one() -> None:
 def test_numbers_a_restarted_proposer_goes_above_every_number_it_issued() -> None:
     """2.5: "begins phase 1 with a higher proposal number than any it has already used"."""
     before = new_proposer()
-    (effect,) = before.campaign(Ballot(7, 3), 0, NOW)
+    (effect,) = before.campaign(Ballot(7, 3), 0, {}, NOW)
     assert isinstance(effect, Persist)
     after = new_proposer(issued=replay(effect.records).issued)
-    after.campaign(BALLOT_ZERO, 0, NOW)
+    after.campaign(BALLOT_ZERO, 0, {}, NOW)
     assert after.ballot > before.ballot
 
 
@@ -494,7 +494,7 @@ def test_roles_separate_nodes_with_two_of_three_acceptors_down_decide_nothing() 
 def test_log_phase1_covers_all_slots_with_one_message_per_acceptor() -> None:
     """3: the leader "executes phase 1 for infinitely many instances" with one short message."""
     proposer = new_proposer()
-    (effect,) = proposer.campaign(BALLOT_ZERO, 134, NOW)
+    (effect,) = proposer.campaign(BALLOT_ZERO, 134, {}, NOW)
     assert isinstance(effect, Persist)
     assert [send.message for send in effect.then] == [Prepare(proposer.ballot, 134)] * 3
 
@@ -502,7 +502,7 @@ def test_log_phase1_covers_all_slots_with_one_message_per_acceptor() -> None:
 def test_log_the_papers_example_gaps_become_noops() -> None:
     """3: the leader knows 1-134, 138, 139; phase 1 reports 135 and 140: 136 and 137 get no-ops."""
     proposer = new_proposer()
-    proposer.campaign(BALLOT_ZERO, 134, NOW)
+    proposer.campaign(BALLOT_ZERO, 134, {}, NOW)
     ballot = proposer.ballot
     reports: Holdings = {
         135: (Ballot(0, 2), V),

@@ -12,6 +12,7 @@ from paxos.core.ids import Instant, Slot, Voter
 from paxos.core.messages import Accept, Report
 from paxos.core.proposer import Phase, Proposer
 from paxos.core.replica import Replica
+from paxos.core.value import Value
 
 
 class _DeafProposer(Proposer):
@@ -45,9 +46,11 @@ class HalfIsEnough(Replica):
 
 
 class _HastyProposer(Proposer):
-    def campaign(self, above: Ballot, decided_through: Slot, now: Instant) -> list[Effect]:
+    def campaign(
+        self, above: Ballot, decided_through: Slot, ahead: Mapping[Slot, Value], now: Instant
+    ) -> list[Effect]:
         hasty: list[Effect] = []
-        for effect in super().campaign(above, decided_through, now):
+        for effect in super().campaign(above, decided_through, ahead, now):
             if isinstance(effect, Persist):
                 hasty += [*effect.then, Persist(effect.records, ())]
         return hasty

@@ -1,0 +1,97 @@
+"""``python -m jepsen_like simulate``: what scripts rely on."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jepsen_like.sim.plan import draw_plan
+
+ROOT = Path(__file__).parents[2]
+MUTANT = "tests.simulator.mutants.acceptors:AcceptsBelowPromise"
+
+
+def run_simulate(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as a user does, where the mutants can be imported."""
+    return subprocess.run(
+        [sys.executable, "-m", "jepsen_like", "simulate", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_simulate_good_seeds_exits_zero_and_sums_up_in_the_last_line() -> None:
+    done = run_simulate("--seeds", "0:20", "--jobs", "2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    last = done.stdout.splitlines()[-1]
+    words = ("20 seeds", "deliveries", "commands", "elections", "crashes", "loss=", "partition=")
+    assert [word for word in words if word not in last] == []
+    assert done.stderr == ""
+
+
+def test_simulate_as_json_prints_one_object_per_line() -> None:
+    done = run_simulate("--seeds", "0:20", "--json")
+    (summary,) = map(json.loads, done.stdout.splitlines())
+    assert (summary["event"], summary["status"], summary["seeds"]) == ("summary", 0, 20)
+    assert summary["effects"]["loss"] > 0
+
+
+def test_simulate_broken_acceptor_exits_one_with_a_line_that_replays_it(tmp_path: Path) -> None:
+    done = run_simulate("--seeds", "0:20", "--replica", MUTANT)
+    assert done.returncode == 1
+    assert "violates I2: a promise never decreases" in done.stdout
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("replay it: "))
+    command = line.removeprefix("replay it: python -m jepsen_like simulate ").split()
+    traces = [tmp_path / "first", tmp_path / "second"]
+    for trace in traces:
+        again = run_simulate(*command[:-1], str(trace))
+        assert again.returncode == 1
+    first, second = (trace.read_text() for trace in traces)
+    assert first == second
+    story = [text.strip() for text in done.stdout.splitlines() if "VIOLATION" in text]
+    assert [first.splitlines()[-1].strip()] == story
+
+
+def test_simulate_violation_as_json_names_seed_invariant_and_replay() -> None:
+    done = run_simulate("--seeds", "0:20", "--replica", MUTANT, "--json")
+    *violations, summary = map(json.loads, done.stdout.splitlines())
+    assert summary["violations"] == len(violations) > 0
+    assert violations[0]["invariant"] == 2
+    assert f"--seeds {violations[0]['seed']}:" in violations[0]["replay"]
+
+
+def test_simulate_one_node_alone_exits_two_because_it_proves_too_little() -> None:
+    alone = next(seed for seed in range(1000) if draw_plan(seed).nodes == 1)
+    done = run_simulate("--seeds", f"{alone}:{alone + 1}")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "proved too little: " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--seeds", "7"], "is not two numbers A:B"),
+        (["--seeds", "9:9"], "holds no seed"),
+        (["--seeds", "0:2", "--trace", "trace"], "takes one seed"),
+        (["--seeds", "0:1", "--replica", "paxos.core.replica:Nobody"], "cannot load"),
+        (["--seeds", "0:1", "--replica", "no.such.module:Replica"], "cannot load"),
+    ],
+)
+def test_simulate_what_makes_no_sense_exits_three_and_says_why(
+    arguments: list[str], complaint: str
+) -> None:
+    done = run_simulate(*arguments)
+    assert done.returncode == 3
+    assert complaint in done.stderr
+
+
+def test_simulate_broken_harness_exits_three_and_is_no_verdict() -> None:
+    done = run_simulate("--seeds", "0:1", "--replica", "tests.simulator.mutants.harness:no_replica")
+    assert done.returncode == 3
+    assert "TypeError" in done.stderr
