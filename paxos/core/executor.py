@@ -9,7 +9,6 @@ fails the same way on every replica.
 from __future__ import annotations
 
 import hashlib
-import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -45,8 +44,6 @@ NOTHING_APPLIED = Applied()
 
 RECURSION_ROOM = 900
 """Frames that a command may use. Part of what a command's result depends on: never change it."""
-
-_DEPTH = re.compile(r"recursion depth (\d+)")
 
 
 class Executor:
@@ -218,7 +215,7 @@ def even_recursion_limit() -> int:
         sys.setrecursionlimit(1)
     except RecursionError as error:
         # The one exact and cheap way to learn the depth: the interpreter refuses, and names it.
-        depth = int(_DEPTH.findall(str(error))[0])
+        depth = int(str(error).partition("recursion depth ")[2].partition(":")[0])
         sys.setrecursionlimit(depth + RECURSION_ROOM)
     return before
 
