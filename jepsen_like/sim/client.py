@@ -99,13 +99,14 @@ class SimClient:
         self._rng = random.Random(world.seed * 1000 + 500 + number)
         order = sorted(nodes)
         self._rng.shuffle(order)
+        timeout = world.plan.timing.election_timeout_s
         options = ClientOptions(
             window_max=self._rng.choice((2, 64, 8192)),
             submission_commands_max=self._rng.choice((2, 4096)),
             backoff_min_s=0.02,
             backoff_max_s=0.2,
-            silence_timeout_s=2 * world.plan.timing.election_timeout_s,
-            watch_silence_timeout_s=4 * world.plan.timing.election_timeout_s,
+            silence_timeout_s=max(0.5, self._rng.choice((0.7, 2, 5)) * timeout),
+            watch_silence_timeout_s=5 * timeout,
         )
         self._client = Client(order, self._rng, options)
         self._waiting: dict[int, Operation] = {}

@@ -53,6 +53,7 @@ class Nemesis:
             "power cut": self._power_cut,
             "crash all": self._crash_all,
             "dying leader": self._dying_leader,
+            "sleeping leader": self._sleeping_leader,
             "sync failure": self._sync_failure,
             "pause": self._pause,
             "clock jump": self._clock_jump,
@@ -100,6 +101,7 @@ class Nemesis:
         for node in self._nodes:
             node.sync_fails = False
             node.at_write = None
+            node.resume()
             if node in abandoned:
                 if node.up:
                     node.crash(power_cut=True)
@@ -193,6 +195,28 @@ class Nemesis:
 
     def _crash_all(self) -> Undo | None:
         return self._down(self._nodes, power_cut=self._rng.random() < 0.5)
+
+    def _sleeping_leader(self) -> Undo | None:
+        """Stop a leader until another leads, and let its clients reach it before its peers do."""
+        leaders = [node for node in self._nodes if node.leading and not node.paused]
+        if not leaders or len(self._nodes) < 2:
+            return None
+        node = self._rng.choice(leaders)
+        number, life = node.voter.node, node.life
+        others = [other.voter.node for other in self._nodes if other is not node]
+        mend = self._cut(_between([number], others), self._rng.choice(("drop", "hold")))
+        node.pause()
+        self._world.effects["pause"] += 1
+
+        def wake() -> None:
+            if node.life == life:
+                node.resume()
+
+        timeout = self._plan.timing.election_timeout_s
+        slept = timeout * self._rng.uniform(1.5, 5.0)
+        self._world.after(slept, wake)
+        self._world.after(slept + 0.2 * timeout, mend)
+        return None
 
     def _dying_leader(self) -> Undo | None:
         """Lose what a leader sends, let what it sends next pass, and stop it.

@@ -19,6 +19,7 @@ SPELLS = (
     "power cut",
     "crash all",
     "dying leader",
+    "sleeping leader",
     "sync failure",
     "pause",
     "clock jump",
@@ -209,7 +210,7 @@ def _draw_faults(rng: random.Random) -> tuple[str, ...]:
     if chance < 0.02:
         return ()
     if chance < 0.3:
-        one = rng.choice((*SPELLS, *["dying leader", "partition", "pause"] * 3))
+        one = rng.choice((*SPELLS, *["dying leader", "sleeping leader", "partition"] * 3))
         return (one, *(name for name in BACKGROUND if rng.random() < 0.3))
     share = rng.choice((0.35, 0.5, 0.65))
     return tuple(name for name in SPELLS + BACKGROUND if rng.random() < share)

@@ -12,7 +12,6 @@ from paxos.core.ids import Instant, Slot, Voter
 from paxos.core.messages import Accept, Report
 from paxos.core.proposer import Phase, Proposer
 from paxos.core.replica import Replica
-from paxos.core.value import Value
 
 
 class _DeafProposer(Proposer):
@@ -46,11 +45,9 @@ class HalfIsEnough(Replica):
 
 
 class _HastyProposer(Proposer):
-    def campaign(
-        self, above: Ballot, decided_through: Slot, ahead: Mapping[Slot, Value], now: Instant
-    ) -> list[Effect]:
+    def campaign(self, *arguments: Any) -> list[Effect]:
         hasty: list[Effect] = []
-        for effect in super().campaign(above, decided_through, ahead, now):
+        for effect in super().campaign(*arguments):
             if isinstance(effect, Persist):
                 hasty += [*effect.then, Persist(effect.records, ())]
         return hasty
@@ -112,9 +109,16 @@ class _OnceOnly(Proposer):
 
 
 class _Stubborn(Elector):
-    def judge_leading(self, *arguments: Any, **options: Any) -> Verdict:
-        self._progress_at = arguments[-1].monotonic
-        return super().judge_leading(*arguments, **options)
+    def judge_leading(
+        self,
+        ballot: Ballot,
+        promised: Ballot,
+        decided_through: Slot,
+        has_work: bool,
+        has_reads: bool,
+        now: Instant,
+    ) -> Verdict:
+        return super().judge_leading(ballot, promised, decided_through, False, False, now)
 
 
 class NeverResends(Replica):
