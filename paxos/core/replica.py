@@ -144,7 +144,7 @@ class Replica:
         self.executor = Executor(machines, unpack, limits.sessions_max, limits.session_requests_max)
         self.barrier = ReadBarrier()
         self._clients = Clients(limits)
-        self._results: dict[SessionId, list[Result]] = {}  # of this event, for clients here
+        self._results: dict[tuple[ClientId, SessionId], list[Result]] = {}  # of this event
         self._opened: list[tuple[ClientId, SessionOpened]] = []
         self._disk_full = False
         self._asked: Voter | None = None  # whom this node has asked to help it catch up
@@ -372,8 +372,9 @@ class Replica:
         for slot, value in decided:
             applied = self.executor.apply(slot, value)
             for session, results in applied.results.items():
-                if self._clients.sessions.owner(session) is not None:
-                    self._results.setdefault(session, []).extend(results)
+                client = self._clients.sessions.owner(session)
+                if client is not None:
+                    self._results.setdefault((client, session), []).extend(results)
             for nonce, session in applied.opened:
                 client = self._clients.openings.owner(nonce)
                 if client is not None:
@@ -386,10 +387,8 @@ class Replica:
             self.proposer.owe_notice(self.learner.decided_through, now)
         out.extend(Reply(client, opened) for client, opened in self._opened)
         self._opened = []
-        for session, results in self._results.items():
-            client = self._clients.sessions.owner(session)
-            if client is not None:
-                out.append(Reply(client, Results(session, tuple(results))))
+        for (client, session), results in self._results.items():
+            out.append(Reply(client, Results(session, tuple(results))))
         self._results = {}
         for client, read in self._clients.reads_at(self.executor.applied_through):
             self._answer(client, read, out)

@@ -365,6 +365,20 @@ def test_decided_values_in_parts_are_asked_for_until_nothing_is_missing() -> Non
     assert cluster.replicas[away].digest() == cluster.replicas[leader].digest()
 
 
+def test_decided_values_that_are_known_are_neither_executed_nor_recorded_again() -> None:
+    cluster, leader = started()
+    cluster.open_session(leader, 7)
+    cluster.run(0.2)
+    node, other = others(cluster, leader)
+    written = len(cluster.log[node])
+    known = cluster.replicas[leader].acceptor.held(1)
+    assert known is not None
+    answer = Decided(1, (known.value, NOOP), 2)
+    cluster.handle(node, Received(cluster.identity[other], answer))
+    assert cluster.replicas[node].executor.applied_through == 2
+    assert cluster.log[node][written:] == [DecidedRecord(2, NOOP)]
+
+
 def test_decided_by_marks_in_a_promise_are_learned_and_recorded() -> None:
     """A node far behind that wins phase 1 learns from the promises what is decided."""
     cluster = Stepped(machines=machines)
