@@ -155,6 +155,7 @@ class SimNode:
         voter: Who it is.
         configurations: Who votes.
         factory: Makes its replica at each start.
+        unpack: Decodes a batch for it.
     """
 
     def __init__(
@@ -165,6 +166,7 @@ class SimNode:
         voter: Voter,
         configurations: Configurations,
         factory: ReplicaFactory,
+        unpack: Unpack,
     ) -> None:
         self.voter = voter
         self.facts = invariants.add(voter)
@@ -181,6 +183,7 @@ class SimNode:
         self._invariants = invariants
         self._configurations = configurations
         self._factory = factory
+        self._unpack = unpack
         drift = self._plan.drift
         world.effects["clock drift"] += drift > 0
         self.clock = Clock(1.0 + world.rng.uniform(-drift, drift), world.rng.random() * 1000)
@@ -227,7 +230,7 @@ class SimNode:
                 for name, machine in make_machines(self._plan.edge_config).items()
             },
             rng,
-            codec.unpack_batch,
+            self._unpack,
             self._now,
             limits=self._plan.limits,
             timing=self._plan.timing,

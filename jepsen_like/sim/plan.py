@@ -168,7 +168,7 @@ def draw_plan(seed: int) -> Plan:
         spell_s=timing.election_timeout_s * rng.choice((0.5, 1.0, 2.0)),
         abandon=rng.random() < 0.2,
         faults_s=(8 * timing.election_timeout_s, 30 * timing.election_timeout_s),
-        deliveries=2000,
+        deliveries=1800,
         commands=200,
     )
 

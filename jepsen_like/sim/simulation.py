@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cache
 
 from jepsen_like.sim.client import SimClient
 from jepsen_like.sim.invariants import Invariants, Violation, require
@@ -18,7 +19,9 @@ from jepsen_like.sim.network import Network
 from jepsen_like.sim.node import ReplicaFactory, SimNode, make_machines
 from jepsen_like.sim.plan import Plan, draw_plan
 from jepsen_like.sim.world import Sink, World
+from paxos import codec
 from paxos.core.config import Configuration, Configurations
+from paxos.core.executor import Unpack
 from paxos.core.ids import Voter
 from paxos.core.quorum import Quorums
 from paxos.core.replica import Replica
@@ -96,8 +99,12 @@ class Simulation:
         configurations = Configurations(Configuration(1, quorums), plan.alpha)
         self._invariants = Invariants(configurations, make_machines(plan.edge_config))
         self._network = Network(world)
+        # Every node decodes every batch. Seeds that share nothing do it again each time.
+        unpack: Unpack = codec.unpack_batch
+        if not plan.codec:
+            unpack = cache(codec.unpack_batch)
         self._nodes = [
-            SimNode(world, self._network, self._invariants, voter, configurations, factory)
+            SimNode(world, self._network, self._invariants, voter, configurations, factory, unpack)
             for voter in voters
         ]
         for node in self._nodes:
