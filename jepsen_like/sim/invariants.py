@@ -1,6 +1,6 @@
 """What must hold after every step, checked from outside the product.
 
-Each class guards the invariants of DESIGN.md, section 4, that its docstring names, and knows only
+Each class guards the invariants of docs/invariants.md that its docstring names, and knows only
 what it was shown: records that became durable, messages that left or arrived, commands that ran,
 answers that clients got. None of them asks a replica what it thinks of itself where there is
 another way to know. ``Invariants`` shows each fact to those whom it concerns.
@@ -64,7 +64,7 @@ class Violation(BaseException):
     checker that looks on from inside a state machine must get through.
 
     Attributes:
-        number: Which, as DESIGN.md numbers it.
+        number: Which, as docs/invariants.md numbers it.
         text: What was seen.
     """
 

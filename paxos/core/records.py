@@ -76,7 +76,11 @@ Record = PromisedRecord | IssuedRecord | AcceptedRecord | DecidedRecord | Waterm
 
 @dataclass(slots=True)
 class Held:
-    """What a node holds in one slot: a value accepted at a ballot, or known decided."""
+    """What a node holds in one slot: a value accepted at a ballot, or known decided.
+
+    For a decided slot ``ballot`` is that of the last acceptance here, which may have been of
+    another value; nothing is concluded from it any more but that it was promised.
+    """
 
     ballot: Ballot
     value: Value

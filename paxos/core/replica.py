@@ -1,9 +1,9 @@
 """The replica: one node's roles, composed. ``handle(event, now)`` in, effects out.
 
 It routes messages to roles and carries the few facts that cross between them (a ballot seen, a slot
-and value decided, a slot applied). It owns the clients' reads, watches and routes. No role knows
-another; everything that two of them must agree on passes through here. It never raises on anything
-a peer or client can send: nonsense is dropped and counted.
+and value decided, a slot applied). No role knows another; everything that two of them must agree on
+passes through here. It never raises on anything a peer or client can send: nonsense is dropped and
+counted.
 """
 
 from __future__ import annotations
