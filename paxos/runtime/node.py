@@ -258,7 +258,12 @@ class Node:
         self.url = await nursery.start(self._links.run, self.url)
         nursery.start_soon(self._keep_room)
         nursery.start_soon(self._serve)
-        self._log.info("ready", url=self.url, applied_through=self.applied_through)
+        self._log.info(
+            "ready",
+            url=self.url,
+            applied_through=self.applied_through,
+            sync=self._storage.sync_method,
+        )
 
     def close(self) -> None:
         """Wait for the write that is under way, if any."""

@@ -88,6 +88,10 @@ class Storage(Protocol):
     identity: Identity
 
     @property
+    def sync_method(self) -> str:
+        """How a batch becomes durable, for the log: platforms differ in what they offer."""
+
+    @property
     def disk_bytes(self) -> int:
         """Bytes the log occupies on disk, reserved space included."""
 

@@ -73,6 +73,11 @@ class MemoryStorage:
         return self._medium.used
 
     @property
+    def sync_method(self) -> str:
+        """How a batch becomes durable: for as long as the process lives."""
+        return "memory"
+
+    @property
     def room_bytes(self) -> int:
         """Bytes that still fit."""
         if self._refusal is not None:

@@ -713,6 +713,10 @@ class _WatchedSqlite:
         self._directory = directory
 
     @property
+    def sync_method(self) -> str:
+        return self._inner.sync_method
+
+    @property
     def disk_bytes(self) -> int:
         return self._inner.disk_bytes
 

@@ -59,5 +59,7 @@ async def test_node_tells_what_happens_to_it(memory_cluster: Any) -> None:
         # Virtual time: long enough for another leader, and for the others to say so.
         with trio.move_on_after(10):
             await trio.sleep_forever()
-    events = [json.loads(line)["event"] for line in stream.getvalue().splitlines()]
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert {line["sync"] for line in lines if line["event"] == "ready"} == {"memory"}
+    events = [line["event"] for line in lines]
     assert {"ready", "leader changed", "peer connected", "peer disconnected"} <= set(events)

@@ -30,6 +30,7 @@ class ScriptedStorage:
 
     identity = Identity("0" * 32, 1, 1)
     disk_bytes = 0
+    sync_method = "scripted"
 
     def __init__(self) -> None:
         self.room_bytes = ROOM
