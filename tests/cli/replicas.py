@@ -24,8 +24,11 @@ from paxos.cli import main
 from paxos.cli.demo import free_base_port
 from paxos.cli.options import ENVIRONMENT
 
-READY_TIMEOUT_S = 30.0
-WAIT_TIMEOUT_S = 30.0
+# Guards against a hang on a machine that does much else; nothing is promised about these.
+READY_TIMEOUT_S = 60.0
+WAIT_TIMEOUT_S = 60.0
+END_TIMEOUT_S = 60.0
+# Promised: a replica that is told to stop ends within this.
 STOP_TIMEOUT_S = 5.0
 """What the contract of ``paxos serve`` says."""
 
@@ -117,7 +120,7 @@ class Replicas:
         """Wait for a node to end and return its exit status."""
         process = self.running.pop(node)
         try:
-            return process.wait(STOP_TIMEOUT_S)
+            return process.wait(END_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             process.kill()
             raise

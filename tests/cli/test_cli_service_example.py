@@ -40,7 +40,7 @@ def test_service_example_over_each_transport_runs_and_cleans_up(
         env=os.environ | {"PATH": path, "TMPDIR": str(tmp_path / "temporary")},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -27,7 +27,7 @@ from paxos.core.state_machine import CommandFailed, Stamp
 from paxos.runtime.node import Node
 from paxos.storage.base import Storage
 
-TEST_TIMEOUT_S = 30.0
+TEST_TIMEOUT_S = 60.0
 NAME = "ledger"
 
 
