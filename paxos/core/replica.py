@@ -390,8 +390,7 @@ class Replica:
         for (client, session), results in self._results.items():
             out.append(Reply(client, Results(session, tuple(results))))
         self._results = {}
-        for client, read in self._clients.reads_at(self.executor.applied_through):
-            self._answer(client, read, out)
+        self._answer_ready(out)
         for client, watch in self._clients.watches():
             self._try_watch(client, watch, out)
 
@@ -452,8 +451,7 @@ class Replica:
         for client, _ in self.barrier.abandon():
             self._clients.release_read(client)
             waiting.append(client)
-        hint = Redirect(self._leader(now).node)
-        out.extend(Reply(client, hint) for client in dict.fromkeys(waiting))
+        self._redirect(waiting, now, out)
 
     def _consider_campaign(self, now: Instant, out: list[Effect]) -> None:
         if self.proposer.leading:
@@ -493,8 +491,7 @@ class Replica:
         self.elector.confirmed(now)
         for client, read in readers:
             self._clients.await_slot(required, client, read)
-        for client, read in self._clients.reads_at(self.executor.applied_through):
-            self._answer(client, read, out)
+        self._answer_ready(out)
         if self.barrier.wants_round:
             self._begin_round(now, out)
 
@@ -502,9 +499,7 @@ class Replica:
 
     def _on_submitted(self, event: Submitted, now: Instant, out: list[Effect]) -> None:
         if not self.proposer.leading:
-            hint = Redirect(self._leader(now).node)
-            clients = dict.fromkeys(submission.client for submission in event.submissions)
-            out.extend(Reply(client, hint) for client in clients)
+            self._redirect([submission.client for submission in event.submissions], now, out)
             return
         for submission in event.submissions:
             client, session, first = submission.client, submission.session, submission.first
@@ -535,8 +530,7 @@ class Replica:
                 self.barrier.add((client, read))
             else:
                 self._clients.await_slot(read.at_least, client, read)
-        hint = Redirect(self._leader(now).node)
-        out.extend(Reply(client, hint) for client in dict.fromkeys(redirected))
+        self._redirect(redirected, now, out)
 
     def _is_fresh_enough(self, read: Read) -> bool:
         return read.level is Level.LOCAL or read.at_least <= self.executor.applied_through
@@ -556,6 +550,16 @@ class Replica:
     def _on_client_gone(self, event: ClientGone, now: Instant, out: list[Effect]) -> None:
         self._clients.gone(event.client)
         self.barrier.forget(event.client)
+
+    def _redirect(self, clients: list[ClientId], now: Instant, out: list[Effect]) -> None:
+        """Send clients, each once, to the leader that this node would name."""
+        hint = Redirect(self._leader(now).node)
+        out.extend(Reply(client, hint) for client in dict.fromkeys(clients))
+
+    def _answer_ready(self, out: list[Effect]) -> None:
+        """Answer the reads whose slot is applied."""
+        for client, read in self._clients.reads_at(self.executor.applied_through):
+            self._answer(client, read, out)
 
     def _answer(self, client: ClientId, read: Read, out: list[Effect]) -> None:
         status, data = self.executor.query(read.machine, read.query)

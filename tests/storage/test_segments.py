@@ -140,6 +140,15 @@ def test_directory_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         open_segments(tmp_path / "node")
 
 
+def test_directory_whose_identity_is_no_file_is_named(tmp_path: Path) -> None:
+    """Root may read whatever is forbidden to others, but not this."""
+    create(tmp_path / "node", IDENTITY)
+    (tmp_path / "node" / "identity").unlink()
+    (tmp_path / "node" / "identity").mkdir()
+    with pytest.raises(StorageError, match=r"identity: cannot be read: Is a directory"):
+        open_segments(tmp_path / "node")
+
+
 def test_directory_that_cannot_be_locked_is_named(tmp_path: Path) -> None:
     create(tmp_path / "node", IDENTITY)
     (tmp_path / "node" / "lock").mkdir()
