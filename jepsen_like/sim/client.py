@@ -14,7 +14,7 @@ from jepsen_like.sim.invariants import Histories
 from jepsen_like.sim.network import ClientLink
 from jepsen_like.sim.node import SimNode
 from jepsen_like.sim.world import World
-from jepsen_like.workload import EDGE_CONFIG, REGISTERS, operation
+from jepsen_like.workload.registers import EDGE_CONFIG, REGISTERS, operation
 from paxos.core.client import (
     Answered,
     Client,

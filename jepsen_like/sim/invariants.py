@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from jepsen_like.workload import EDGE_CONFIG, REGISTERS, SEPARATOR, operation
+from jepsen_like.workload.registers import EDGE_CONFIG, REGISTERS, SEPARATOR, operation
 from paxos.core.ballot import BALLOT_ZERO, Ballot
 from paxos.core.config import Configurations
 from paxos.core.ids import NodeId, Slot, Voter

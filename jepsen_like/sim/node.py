@@ -16,7 +16,7 @@ from jepsen_like.sim.disk import SimDisk
 from jepsen_like.sim.invariants import Invariants, NodeFacts, Ran, Violation, describe
 from jepsen_like.sim.network import ClientLink, Network
 from jepsen_like.sim.world import World
-from jepsen_like.workload import EDGE_CONFIG, REGISTERS, Registers
+from jepsen_like.workload.registers import EDGE_CONFIG, REGISTERS, Registers
 from paxos import codec
 from paxos.core.config import Configurations
 from paxos.core.effects import Effect, Persist, Reply, Send

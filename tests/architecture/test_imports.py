@@ -125,8 +125,42 @@ CONTRACTS = (
         ours=("paxos", "transports", "statemachines", "jepsen_like"),
         third=("click", "rich", "structlog", "trio"),
     ),
-    # What a simulation and a run of real processes have in common.
-    Contract("jepsen_like.workload", ours=("paxos.core",), forbidden=REAL_WORLD | {"time"}),
+    # What a simulation, a run of real processes and a user's test have in common.
+    Contract("jepsen_like.history", forbidden=REAL_WORLD | {"time"}),
+    Contract("jepsen_like.verdict", forbidden=REAL_WORLD | {"time"}),
+    Contract(
+        "jepsen_like.workload",
+        ours=("paxos.core", "statemachines", "jepsen_like.history", "jepsen_like.workload"),
+        forbidden=REAL_WORLD | {"time"},
+    ),
+    # A judge may look at the clock for its budget, and at nothing else.
+    Contract(
+        "jepsen_like.checkers",
+        ours=(
+            "paxos.core.state_machine",
+            "paxos.core.errors",
+            "jepsen_like.history",
+            "jepsen_like.verdict",
+            "jepsen_like.checkers",
+        ),
+        forbidden=REAL_WORLD,
+    ),
+    Contract(
+        "jepsen_like.report",
+        ours=(
+            "paxos.core.errors",
+            "jepsen_like.history",
+            "jepsen_like.verdict",
+            "jepsen_like.report",
+        ),
+        third=("jinja2", "matplotlib"),
+        forbidden=REAL_WORLD - {"datetime"},
+    ),
+    Contract(
+        "jepsen_like.harness",
+        ours=("paxos", "statemachines", "jepsen_like"),
+        third=("hypothesis", "pytest", "click"),
+    ),
     Contract(
         "jepsen_like.sim",
         ours=(
@@ -136,6 +170,9 @@ CONTRACTS = (
             "statemachines",
             "jepsen_like.sim",
             "jepsen_like.workload",
+            "jepsen_like.history",
+            "jepsen_like.verdict",
+            "paxos.testing.disk",
         ),
         forbidden=(REAL_WORLD | {"time"}) - {"multiprocessing"},
     ),

@@ -12,7 +12,7 @@ import pytest
 from jepsen_like.sim.disk import SimDisk
 from jepsen_like.sim.invariants import Invariants, Ran, Violation
 from jepsen_like.sim.node import make_machines
-from jepsen_like.workload import REGISTERS, operation
+from jepsen_like.workload.registers import REGISTERS, operation
 from paxos.core.ballot import Ballot
 from paxos.core.config import Configuration, Configurations
 from paxos.core.effects import Persist, Send

@@ -1,0 +1,1 @@
+"""Judges of recorded histories. Pure: a history in, a verdict out."""

@@ -1,0 +1,1 @@
+"""Test your own state machine: strategies, checks and a pytest plugin."""

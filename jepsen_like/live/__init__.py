@@ -1,0 +1,1 @@
+"""Real replica processes, real sockets, real disks, real clients, real faults."""

@@ -1,0 +1,1 @@
+"""Known bugs put back into the product, to see that the harness finds them."""

@@ -1,0 +1,1 @@
+"""What is asked of a cluster: small state machines, and who asks what of them."""
