@@ -144,6 +144,7 @@ async def open_node(
     storage: Storage | None = None,
     transport_for: TransportFor = transports.transport_for,
     rng: Random | None = None,
+    wall_clock_us: Callable[[], int] | None = None,
 ) -> AsyncIterator[node_shell.Node]:
     """Run node ``node`` of a cluster inside the context, in this process.
 
@@ -158,6 +159,7 @@ async def open_node(
         storage: The node's log instead of what the file says. Closed at the end.
         transport_for: Finds the transport for a URL.
         rng: The only source of chance; drawn from the operating system if None.
+        wall_clock_us: The time of day, in microseconds since 1970; this machine's if None.
 
     Raises:
         ConfigurationInvalid: The file or a state machine cannot be used.
@@ -188,6 +190,7 @@ async def open_node(
         limits=cluster.limits,
         timing=cluster.timing,
         options=cluster.serving,
+        wall_clock_us=wall_clock_us or node_shell.read_wall_clock_us,
     )
     async with node_shell.running(setup) as running:
         yield running

@@ -10,7 +10,11 @@ import traceback
 
 import click
 
+from jepsen_like.cli.check import check_command
 from jepsen_like.cli.exits import Exit
+from jepsen_like.cli.mutants import mutants_command
+from jepsen_like.cli.report import report_command
+from jepsen_like.cli.run import run_command
 from jepsen_like.cli.simulate import simulate_command
 from paxos.core.errors import PaxosError
 
@@ -20,7 +24,11 @@ def cli() -> None:
     """Test a replicated state machine under faults."""
 
 
+cli.add_command(run_command)
+cli.add_command(check_command)
+cli.add_command(report_command)
 cli.add_command(simulate_command)
+cli.add_command(mutants_command)
 
 
 def main() -> None:

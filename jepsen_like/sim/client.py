@@ -1,7 +1,7 @@
-"""A simulated client: the production pure client, a workload, and what it was promised.
+"""A simulated client: what it asks of the registers, and what it was promised.
 
-It draws operations, gives them to ``paxos.core.client.Client``, carries out that object's effects
-on the simulated network, and shows every outcome to the checkers. It knows nothing of replicas.
+It draws operations, each from a stream of its own number, asks a caller for them, and shows every
+outcome to the checkers. It knows nothing of replicas or connections.
 """
 
 from __future__ import annotations
@@ -9,31 +9,19 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
+from jepsen_like.sim.caller import Caller
+from jepsen_like.sim.client_link import ClientLink
 from jepsen_like.sim.invariants import Histories
-from jepsen_like.sim.network import ClientLink
-from jepsen_like.sim.node import SimNode
+from jepsen_like.sim.recorder import Asked, Recorder
+from jepsen_like.sim.schedule import Schedule
+from jepsen_like.sim.streams import stream
 from jepsen_like.sim.world import World
 from jepsen_like.workload.registers import EDGE_CONFIG, REGISTERS, operation
-from paxos.core.client import (
-    Answered,
-    Client,
-    ClientEffect,
-    ClientEvent,
-    ClientOptions,
-    Connect,
-    Connected,
-    DeadlinePassed,
-    Disconnected,
-    Done,
-    Ended,
-    Failed,
-    Outcome,
-    Refused,
-    Transmit,
-)
+from paxos.core.client import Done, Failed, Outcome, Refused
 from paxos.core.ids import Slot
-from paxos.core.messages import ClientAnswer, Level, Redirect
+from paxos.core.messages import Level
 from statemachines.edge_config_client import (
     Condition,
     Delete,
@@ -52,154 +40,195 @@ PATIENCE_S = 120.0
 """Deadline of a patient operation: longer than any simulation waits for it."""
 
 
+class Turn:
+    """One turn of a worker: what it draws, all from one stream, and whom it is for.
+
+    A turn is one numbered operation of its client: a read, or a burst of commands.
+    """
+
+    __slots__ = ("last", "number", "position", "rng", "worker")
+
+    def __init__(self, worker: int, number: int, rng: random.Random) -> None:
+        self.worker = worker
+        self.number = number
+        self.rng = rng
+        self.position = 0  # of the last command that was drawn
+        self.last = True  # its outcome lets the worker go on
+
+
 @dataclass(slots=True)
 class Operation:
     """What a client waits for.
 
-    ``floor`` is the slot that it must not reflect less than. ``final`` ones must be done; the
-    ``last`` one of a burst lets its worker go on.
+    ``floor`` is the slot that it must not reflect less than. ``final`` ones must be done; a
+    ``turn`` that is there goes on when this one ends.
     """
 
-    kind: str
     words: bytes
     floor: Slot
+    turn: Turn | None = None
     level: Level = Level.LINEARIZABLE
     final: bool = False
-    last: bool = True
+    asked: Asked | None = None
 
 
 class SimClient:
-    """One client, connected to one node at a time.
+    """One client's workload.
 
     Args:
-        world: Time and chance.
-        number: Which client this is.
-        nodes: All nodes, by the endpoint that names them.
+        world: Time.
+        caller: Asks for it.
+        schedule: Which operations are begun.
         histories: The checker of what clients are told.
         watches: Whether this client also watches a list.
+        recorder: Takes what is asked and answered, or None.
+
+    Attributes:
+        completed: Commands that are known to have run.
+        ended: Operations of any kind and outcome.
+        begun: Commands and reads that were asked for.
     """
 
     def __init__(
         self,
         world: World,
-        number: int,
-        nodes: dict[str, SimNode],
+        caller: Caller,
+        schedule: Schedule,
         histories: Histories,
         watches: bool,
+        recorder: Recorder | None = None,
     ) -> None:
-        self.number = number
-        self.link: ClientLink | None = None
-        self.completed = 0  # commands that are known to have run
-        self.ended = 0  # operations of any kind and outcome
-        self.unreachable: set[str] = set()  # endpoints this client cannot dial
+        self.number = caller.number
+        self.completed = 0
+        self.ended = 0
+        self.begun = 0
         self._world = world
         self._plan = world.plan
-        self._nodes = nodes
+        self._caller = caller
+        self._schedule = schedule
         self._histories = histories
-        self._rng = random.Random(world.seed * 1000 + 500 + number)
-        order = sorted(nodes)
-        self._rng.shuffle(order)
-        timeout = world.plan.timing.election_timeout_s
-        options = ClientOptions(
-            window_max=self._rng.choice((2, 64, 8192)),
-            submission_commands_max=self._rng.choice((2, 4096)),
-            backoff_min_s=0.02,
-            backoff_max_s=0.2,
-            silence_timeout_s=max(0.5, self._rng.choice((0.7, 2, 5)) * timeout),
-            watch_silence_timeout_s=5 * timeout,
-        )
-        self._client = Client(order, self._rng, options)
-        self._waiting: dict[int, Operation] = {}
-        self._uniques = 0
-        self._busy = True  # draws new operations
+        self._recorder = recorder
+        self._rng = stream(world.seed, "watch", self.number)
+        self._finals = Turn(0, 0, stream(world.seed, "finals", self.number))
+        self._waiting = 0  # commands and reads that have not ended
+        self._working = 0  # workers that have something left to do
+        self._busy = True  # begins new operations
         self._think_s = world.plan.think_s
+        self._written: dict[bytes, bytes] = {}  # by key: what this client wrote last
         self._watches = watches
         self._watched = (b"", 0)  # key, and how many of its elements were told
         self._changes = 0  # the revision of the edge configuration that was told
-        self._wake_at = float("inf")
-        self._wakes = 0
 
     @property
     def waiting(self) -> int:
         """Operations that have not ended, watches aside."""
-        return sum(op.kind in ("command", "read") for op in self._waiting.values())
+        return self._waiting
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether its schedule leaves it nothing to begin, and nothing is under way."""
+        return not self._working and not self._waiting
 
     @property
     def satisfied(self) -> bool:
         """Whether the operations of ``finish`` are done, and a watch was told everything."""
-        return not self._busy and not self.waiting and self._told_all()
+        return not self._busy and not self._waiting and self._told_all()
 
     def start(self) -> None:
         """Begin to work."""
         if self._watches:
-            self._watched = (self._key(), 0)
+            self._watched = (_draw_key(self._rng, self._plan.keys), 0)
             self._watch()
             if self._plan.edge_config:
                 self._watch_changes()
-        for _ in range(self._plan.outstanding):
-            self._world.after(self._rng.expovariate(1 / self._think_s), self._work)
+        self._working = self._plan.outstanding
+        for worker in range(1, self._plan.outstanding + 1):
+            self._think(worker, worker)
 
     def hurry(self) -> None:
         """Think faster: faults are over, and what is left to do should not take long."""
         self._think_s /= 10
 
-    def finish(self) -> None:
-        """Draw no more, but write once and read once, which must be done."""
+    def stop(self) -> None:
+        """Begin no more."""
         self._busy = False
-        self._submit([self._command()], PATIENCE_S, final=True)
-        self._read(Level.LINEARIZABLE, PATIENCE_S, final=True)
-        self._leave()
+
+    def finish(self) -> None:
+        """Begin no more, but write once and read once, which must be done."""
+        self._busy = False
+        self._finals.last = False
+        self._submit([self._command(self._finals)], PATIENCE_S, self._finals, final=True)
+        self._read(Level.LINEARIZABLE, PATIENCE_S, self._finals, final=True)
+        self._caller.leave()
 
     # --- the workload ---
 
-    def _work(self) -> None:
+    def _think(self, worker: int, number: int) -> None:
+        """Let a worker's next turn come."""
+        last = self._schedule.operations_max
+        if last is not None and number > last:
+            self._working -= 1
+            return
+        turn = Turn(worker, number, stream(self._world.seed, "operation", self.number, number))
+        self._world.after(turn.rng.expovariate(1 / self._think_s), self._work, turn)
+
+    def _go_on(self, turn: Turn) -> None:
+        self._think(turn.worker, turn.number + self._plan.outstanding)
+
+    def _work(self, turn: Turn) -> None:
         if not self._busy:
             return
-        impatient = self._rng.random() < self._plan.impatient
+        if not self._schedule.begins(self.number, turn.number):
+            self._go_on(turn)
+            return
+        rng = turn.rng
+        impatient = rng.random() < self._plan.impatient
         timeout = self._plan.timing.election_timeout_s
-        patience = self._rng.random() * 2 * timeout if impatient else PATIENCE_S
-        if self._rng.random() < self._plan.reads:
-            self._read(self._rng.choice((Level.LINEARIZABLE, *Level)), patience)
-            self._leave()
+        patience = rng.random() * 2 * timeout if impatient else PATIENCE_S
+        if rng.random() < self._plan.reads:
+            self._read(rng.choice((Level.LINEARIZABLE, *Level)), patience, turn)
+            self._caller.leave()
         else:
-            self._burst(self._rng.randint(1, self._plan.burst), patience)
+            self._burst(turn, rng.randint(1, self._plan.burst), patience)
 
-    def _burst(self, count: int, patience: float) -> None:
+    def _burst(self, turn: Turn, count: int, patience: float) -> None:
         """Submit commands, together or one behind another: those fill a leader's window."""
         spaced = self._plan.spacing_s > 0.0
         now = range(1 if spaced else count)
         rest = count - len(now)
-        if self._plan.edge_config and self._rng.random() < 0.3:
-            changes = [self._change() for _ in now]
-            self._submit(changes, patience, machine=EDGE_CONFIG, last=not rest)
+        turn.last = not rest
+        if self._plan.edge_config and turn.rng.random() < 0.3:
+            changes = [self._change(turn) for _ in now]
+            self._submit(changes, patience, turn, machine=EDGE_CONFIG)
         else:
-            self._submit([self._command() for _ in now], patience, last=not rest)
-        self._leave()
+            self._submit([self._command(turn) for _ in now], patience, turn)
+        self._caller.leave()
         if rest:
-            self._world.after(self._plan.spacing_s, self._burst, rest, patience)
+            self._world.after(self._plan.spacing_s, self._burst, turn, rest, patience)
 
-    def _key(self) -> bytes:
-        return b"k%d" % self._rng.randrange(self._plan.keys)
+    def _unique(self, turn: Turn) -> bytes:
+        turn.position += 1
+        return b"%d.%d.%d" % (self.number, turn.number, turn.position)
 
-    def _command(self) -> bytes:
-        self._uniques += 1
-        unique = b"%d.%d" % (self.number, self._uniques)
-        name = self._rng.choice((b"p", b"a", b"a", b"i", b"c", b"x"))
-        if name == b"c":
-            guess = b"%d.%d" % (self.number, self._rng.randint(1, self._uniques))
-            return operation(name, self._key(), guess, unique)
-        return operation(name, self._key(), unique)
+    def _command(self, turn: Turn) -> bytes:
+        unique, key = self._unique(turn), _draw_key(turn.rng, self._plan.keys)
+        name = turn.rng.choice((b"p", b"a", b"a", b"i", b"c", b"x"))
+        if name in (b"p", b"c"):
+            before = self._written.get(key, b"")
+            self._written[key] = unique
+            if name == b"c":
+                return operation(name, key, before, unique)
+        return operation(name, key, unique)
 
-    def _change(self) -> bytes:
+    def _change(self, turn: Turn) -> bytes:
         """Draw a command for the edge configuration. Each writes something unique."""
-        self._uniques += 1
-        unique = b"%d.%d" % (self.number, self._uniques)
-        key, other = (f"site-{self._rng.randrange(3)}/{name}" for name in ("fps", "codec"))
-        kind = self._rng.randrange(3)
+        rng, unique = turn.rng, self._unique(turn)
+        key, other = (f"site-{rng.randrange(3)}/{name}" for name in ("fps", "codec"))
+        kind = rng.randrange(3)
         if kind == 0:
             return put_command(key, unique)
         if kind == 1:
-            return compare_and_set_command(key, self._rng.choice((None, b"")), unique)
+            return compare_and_set_command(key, rng.choice((None, b"")), unique)
         present = Condition(key, "version", "!=", 0)
         return transaction_command([present], [Delete(key), Put(other, unique)], [Put(key, unique)])
 
@@ -207,139 +236,104 @@ class SimClient:
         self,
         commands: Sequence[bytes],
         patience: float,
-        final: bool = False,
+        turn: Turn,
         machine: str = REGISTERS,
-        last: bool = True,
+        final: bool = False,
     ) -> None:
         floor = self._histories.begins()
-        tokens = self._client.submit(machine, commands, self._world.now + patience)
-        for token, command in zip(tokens, commands, strict=True):
-            ends = last and token == tokens[-1]
-            self._waiting[token] = Operation("command", command, floor, final=final, last=ends)
+        asked = [Operation(command, floor, final=final) for command in commands]
+        if self._recorder is not None and machine == REGISTERS:
+            for op in asked:
+                op.asked = self._recorder.commands(op.words)
+        asked[-1].turn = turn if turn.last else None
+        on_ends = [partial(self._command_ended, op) for op in asked]
+        self._begin(len(asked))
+        self._caller.submit(machine, commands, patience, on_ends)
 
-    def _read(self, level: Level, patience: float, final: bool = False) -> None:
-        name = self._rng.choice((b"p", b"a", b"i"))
-        words = operation(name, self._key())
+    def _read(self, level: Level, patience: float, turn: Turn, final: bool = False) -> None:
+        name = turn.rng.choice((b"p", b"a", b"i"))
+        words = operation(name, _draw_key(turn.rng, self._plan.keys))
         floor = 0
         if level is Level.LINEARIZABLE:
             floor = self._histories.begins()
         elif level is Level.SESSION:
-            floor = self._client.seen_through
-        token = self._client.read(level, REGISTERS, words, self._world.now + patience)
-        self._waiting[token] = Operation("read", words, floor, level=level, final=final)
+            floor = self._histories.seen(self.number)
+        op = Operation(words, floor, turn if turn.last else None, level, final)
+        if self._recorder is not None and level is Level.LINEARIZABLE:
+            op.asked = self._recorder.reads(words)
+        self._begin(1)
+        self._caller.read(level, REGISTERS, words, patience, partial(self._read_ended, op))
+
+    def _begin(self, count: int) -> None:
+        self.begun += count
+        self._waiting += count
 
     def _watch(self) -> None:
         key, start = self._watched
         words = operation(b"a", key, b"%d" % start)
-        token = self._client.watch(REGISTERS, words, self._world.now + PATIENCE_S)
-        self._waiting[token] = Operation("watch", words, 0)
-        self._leave()
+        self._caller.watch(REGISTERS, words, PATIENCE_S, partial(self._told, self._caller.link))
+        self._caller.leave()
 
     def _watch_changes(self) -> None:
         words = watch_query(WATCHED, self._changes)
-        token = self._client.watch(EDGE_CONFIG, words, self._world.now + PATIENCE_S)
-        self._waiting[token] = Operation("watch changes", words, 0)
-        self._leave()
+        told = partial(self._told_changes, self._caller.link)
+        self._caller.watch(EDGE_CONFIG, words, PATIENCE_S, told)
+        self._caller.leave()
 
-    # --- what the network says ---
+    # --- outcomes ---
 
-    def connected(self, link: ClientLink) -> None:
-        """The connection that was dialled is up."""
-        self._tell(Connected(str(link.node.voter)))
-
-    def disconnected(self, link: ClientLink) -> None:
-        """The connection broke, or could not be made."""
-        self.link = None
-        self._tell(Disconnected(str(link.node.voter)))
-
-    def receive(self, link: ClientLink, message: ClientAnswer) -> None:
-        """An answer came."""
-        self._world.deliveries += 1
-        if self.link is not link:
-            return
-        url = None
-        if isinstance(message, Redirect) and message.leader:
-            url = f"n{message.leader}"
-        self._tell(Answered(message, url))
-
-    # --- effects ---
-
-    def _tell(self, event: ClientEvent) -> None:
-        if self._world.tracing:
-            self._world.say(f"c{self.number} | {event}")
-        self._carry_out(self._client.handle(event, self._world.now))
-
-    def _leave(self) -> None:
-        """Let what was buffered leave."""
-        self._carry_out(self._client.flush(self._world.now))
-
-    def _carry_out(self, effects: Sequence[ClientEffect]) -> None:
-        for effect in effects:
-            if self._world.tracing:
-                self._world.say(f"c{self.number} . {effect}")
-            if isinstance(effect, Transmit):
-                if self.link is not None:
-                    self.link.transmit(effect.message)
-            elif isinstance(effect, Ended):
-                self._end(self._waiting.pop(effect.token), effect.outcome)
-            elif isinstance(effect, Connect):
-                self._connect(effect.endpoint)
-        self._plan_wake()
-
-    def _connect(self, endpoint: str) -> None:
-        if self.link is not None:
-            self.link.close()
-        self.link = ClientLink(self._world, self, self._nodes[endpoint])
-        self.link.dial(endpoint not in self.unreachable)
-
-    def _end(self, op: Operation, outcome: Outcome) -> None:
-        """Judge an outcome, and think of what to do next."""
-        self.ended += 1
-        if op.kind == "watch":
-            self._told(outcome)
-            return
-        if op.kind == "watch changes":
-            self._told_changes(outcome)
-            return
-        if op.kind == "command":
-            self._judge_command(op, outcome)
-        elif isinstance(outcome, Done):
-            linearizable = op.level is Level.LINEARIZABLE
-            self._histories.read(op.words, op.floor, outcome.slot, outcome.data, linearizable)
-        if op.final and not isinstance(outcome, Done | Failed):
-            self._again(op)
-        elif op.last:
-            self._world.after(self._rng.expovariate(1 / self._think_s), self._work)
-
-    def _judge_command(self, op: Operation, outcome: Outcome) -> None:
+    def _command_ended(self, op: Operation, outcome: Outcome) -> None:
         if isinstance(outcome, Done):
             self.completed += 1
-            self._histories.done(op.words, op.floor, outcome.slot, outcome.data, False)
+            slot, data = outcome.slot, outcome.data
+            self._histories.done(op.words, op.floor, slot, data, False, self.number)
         elif isinstance(outcome, Failed):
             self.completed += 1
             reason = outcome.reason.encode()
-            self._histories.done(op.words, op.floor, outcome.slot, reason, True)
+            self._histories.done(op.words, op.floor, outcome.slot, reason, True, self.number)
         elif isinstance(outcome, Refused):
             self._histories.refused(op.words)
-
-    def _again(self, op: Operation) -> None:
-        """What is asked for at the end must be done: ask for it once more."""
-        if op.kind == "command":
-            self._submit([self._command()], PATIENCE_S, final=True)
         else:
-            self._read(op.level, PATIENCE_S, final=True)
-        self._world.after(self._think_s, self._leave)
+            self._histories.unknown()
+        self._ended(op, outcome)
+        if op.final and not isinstance(outcome, Done | Failed):
+            self._submit([self._command(self._finals)], PATIENCE_S, self._finals, final=True)
+            self._world.after(self._think_s, self._caller.leave)
 
-    def _told(self, outcome: Outcome) -> None:
+    def _read_ended(self, op: Operation, outcome: Outcome) -> None:
+        if isinstance(outcome, Done):
+            linearizable = op.level is Level.LINEARIZABLE
+            slot, data = outcome.slot, outcome.data
+            self._histories.read(op.words, op.floor, slot, data, linearizable, self.number)
+        self._ended(op, outcome)
+        if op.final and not isinstance(outcome, Done | Failed):
+            self._read(op.level, PATIENCE_S, self._finals, final=True)
+            self._world.after(self._think_s, self._caller.leave)
+
+    def _ended(self, op: Operation, outcome: Outcome) -> None:
+        self.ended += 1
+        if self._recorder is not None:
+            self._recorder.ends(op.asked, outcome)
+        self._waiting -= 1
+        if op.turn is not None:
+            self._go_on(op.turn)
+
+    def _told(self, asked_on: ClientLink | None, outcome: Outcome) -> None:
+        self.ended += 1
         key, start = self._watched
         if isinstance(outcome, Done):
+            if self._caller.link is not asked_on:
+                self._histories.resumed()
             elements = outcome.data.split(b",")
             self._histories.told(key, start, elements)
             self._watched = (key, start + len(elements))
         self._world.after(self._think_s, self._watch)
 
-    def _told_changes(self, outcome: Outcome) -> None:
+    def _told_changes(self, asked_on: ClientLink | None, outcome: Outcome) -> None:
+        self.ended += 1
         if isinstance(outcome, Done):
+            if self._caller.link is not asked_on:
+                self._histories.resumed()
             batch = decode_watch(outcome.data)
             self._histories.told_changes(WATCHED, self._changes, batch)
             self._changes = batch.revision
@@ -353,20 +347,6 @@ class SimClient:
         changes = self._histories.revision() if self._plan.edge_config else 0
         return told == self._histories.length(key) and self._changes == changes
 
-    # --- time ---
 
-    def _plan_wake(self) -> None:
-        when = self._client.next_deadline()
-        if when < self._wake_at:
-            self._wake_at = when
-            self._wakes += 1
-            self._world.at(when, self._wake, self._wakes)
-
-    def _wake(self, number: int) -> None:
-        if number != self._wakes:
-            return
-        self._wake_at = float("inf")
-        if self._client.next_deadline() <= self._world.now:
-            self._tell(DeadlinePassed())
-        else:
-            self._plan_wake()
+def _draw_key(rng: random.Random, keys: int) -> bytes:
+    return b"k%d" % rng.randrange(keys)

@@ -8,35 +8,42 @@ is there (Groce et al., "Swarm Testing", 2012). Pure data; it never touches a cl
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from paxos.core.limits import Limits, Timing
 
 SPELLS = (
-    "partition",
-    "one way",
-    "crash",
-    "power cut",
-    "crash all",
-    "dying leader",
-    "sleeping leader",
-    "sync failure",
-    "pause",
-    "clock jump",
-    "slow sync",
-    "disk full",
-    "disconnect",
-    "client cut",
+    *("partition", "one way", "disconnect", "client cut", "slow link", "clogged link"),
+    *("kill", "power cut", "kill all", "pause", "sleeping leader", "stale leader"),
+    *("dying leader", "dying leaders", "dying candidate"),
+    *("failed sync", "slow sync", "disk full", "bit rot", "wiped disk", "second process"),
+    *("clock jump", "time jump"),
 )
 """Faults that begin and end."""
 
-BACKGROUND = ("loss", "duplication", "delay", "reordering", "late replay", "clock drift")
+DRAW_OFTEN = ("dying leader",)
+"""Spells drawn once more: their effect depends on what their target had in flight."""
+
+SOUGHT = (
+    *("partition", "sleeping leader", "stale leader", "dying leader", "dying leaders"),
+    "dying candidate",
+)
+"""Spells that are worth a run that has little else."""
+
+REAL_LOG_ONLY = ("bit rot", "second process")
+"""Spells that need the log that ships: a list of records neither rots nor is locked."""
+
+BACKGROUND = (
+    *("loss", "duplication", "delay", "reordering", "late replay", "corruption"),
+    "clock rate",
+)
 """Faults that may strike every message, or every clock, while faults last."""
 
 EFFECTS = (
-    *("loss", "duplication", "delay", "reordering", "late replay", "partition", "disconnect"),
-    *("crash", "lost writes", "sync failure", "slow sync", "disk full", "pause"),
-    *("clock jump", "clock drift", "client cut"),
+    *("loss", "duplication", "delay", "reordering", "late replay", "corruption", "partition"),
+    *("disconnect", "slow link", "clogged link", "full outbox", "client cut", "kill"),
+    *("lost writes", "failed sync", "slow sync", "disk full", "bit rot", "wiped disk"),
+    *("second process", "pause", "clock jump", "time jump", "clock rate"),
 )
 """What faults change, in the order in which it is told. A partition may be one-way."""
 
@@ -45,6 +52,18 @@ SHAPES = ("halves", "minority", "leader", "bridge", "ring", "star")
 
 CUT_MODES = ("drop", "hold", "break")
 """What a cut link does: lose frames silently, keep them until it heals, or break the connection."""
+
+
+REAL_LOG_SHARE = 0.2
+"""Of all seeds: their nodes are slower to simulate, and fail in more ways."""
+
+LATENCY_MAX = 0.05
+"""Mean of what is added to the shortest latency, in election timeouts. One that is not well above
+the slowest round trip makes leaders come and go without any fault."""
+
+RECORDED_SHARE = 0.1
+
+REAL_LOG_LIMITS = Limits(submission_bytes_max=8_192, batch_bytes_max=8_192)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +92,15 @@ class Plan:
         keys: How many.
         impatient: Share of operations with a deadline short enough to pass.
         faults: The enabled ones, in a fixed order.
-        loss, duplication, spikes, overtaking, replays: Rates.
+        loss, duplication, spikes, overtaking, replays, corruption: Rates.
         drift: Largest relative error of a clock's speed.
         calm_s: Mean time between two spells.
         spell_s: Mean length of a spell.
-        abandon: Whether a minority stays down for ever when the rest heals.
+        outbox_bytes: What a sender keeps for a peer that takes nothing; above it, it drops.
+        real_log: Whether nodes write the log that ships, to a simulated file system.
+        beyond: Whether damage may leave no quorum, so that nothing can be known any more.
+        permanent: Whether only a quorum heals in the end, and faults outside it stay for ever.
+        recorded: Whether what clients saw is judged by the linearizability checker too.
         faults_s: Shortest and longest time that faults last; in between they end when both of the
             following are reached.
         deliveries: So many messages handed over. They end in any case after half as many more.
@@ -110,10 +133,15 @@ class Plan:
     spikes: float
     overtaking: float
     replays: float
+    corruption: float
     drift: float
     calm_s: float
     spell_s: float
-    abandon: bool
+    outbox_bytes: int
+    real_log: bool
+    beyond: bool
+    permanent: bool
+    recorded: bool
     faults_s: tuple[float, float]
     deliveries: int
     commands: int
@@ -125,7 +153,8 @@ def draw_plan(seed: int) -> Plan:
     nodes = rng.choices((1, 2, 3, 4, 5, 6, 7), (2, 4, 42, 14, 28, 5, 5))[0]
     phase1, phase2 = _draw_quorums(rng, nodes)
     timing = _draw_timing(rng, nodes)
-    faults = _draw_faults(rng)
+    real_log = rng.random() < REAL_LOG_SHARE
+    faults = _draw_faults(rng, real_log)
     clients, outstanding, burst = rng.randint(2, 5), rng.choice((1, 2, 4)), rng.choice((1, 3, 8))
     rate_s = (
         rng.choice((25.0, 50.0, 100.0)) / timing.election_timeout_s
@@ -141,12 +170,15 @@ def draw_plan(seed: int) -> Plan:
         phase1=phase1,
         phase2=phase2,
         alpha=rng.choice((1, 2, 4, 8, 32)),
-        limits=_draw_limits(rng),
+        limits=_draw_limits(rng, real_log),
         timing=timing,
         codec=rng.random() < 0.2,
         inline_sync=rng.random() < 0.5,
         sync_s=(sync * rng.choice((0.2, 1.0)), sync),
-        latency_s=(shortest, shortest * rng.choice((0.2, 1.0, 3.0))),
+        latency_s=(
+            shortest,
+            min(shortest * rng.choice((0.2, 1.0, 3.0)), LATENCY_MAX * timing.election_timeout_s),
+        ),
         clients=clients,
         outstanding=outstanding,
         burst=burst,
@@ -163,10 +195,15 @@ def draw_plan(seed: int) -> Plan:
         spikes=rate("delay", 0.01, 0.05),
         overtaking=rate("reordering", 0.05, 0.3),
         replays=rate("late replay", 0.01, 0.03),
-        drift=rate("clock drift", 0.001, 0.05, 0.3),
+        corruption=rate("corruption", 0.002, 0.01),
+        drift=rate("clock rate", 0.001, 0.05, 0.3),
         calm_s=timing.election_timeout_s * rng.choice((0.7, 1.5, 3.0)),
         spell_s=timing.election_timeout_s * rng.choice((0.5, 1.0, 2.0)),
-        abandon=rng.random() < 0.2,
+        outbox_bytes=rng.choice((500, 5_000, 50_000)),
+        real_log=real_log,
+        beyond=rng.random() < 0.1,
+        permanent=rng.random() < 0.6,
+        recorded=rng.random() < RECORDED_SHARE,
         faults_s=(8 * timing.election_timeout_s, 30 * timing.election_timeout_s),
         deliveries=1800,
         commands=200,
@@ -192,9 +229,11 @@ def _draw_timing(rng: random.Random, nodes: int) -> Timing:
     )
 
 
-def _draw_limits(rng: random.Random) -> Limits:
-    defaults = Limits()
-    return Limits(
+def _draw_limits(rng: random.Random, real_log: bool) -> Limits:
+    # A node always has room for a batch on disk: segments of the size of a run want small ones.
+    defaults = REAL_LOG_LIMITS if real_log else Limits()
+    return replace(
+        defaults,
         batch_bytes_max=rng.choice((200, defaults.batch_bytes_max)),
         pending_bytes_max=rng.choice((600, 4000, *[defaults.pending_bytes_max] * 3)),
         promise_bytes_max=rng.choice((300, 2000, defaults.promise_bytes_max)),
@@ -204,13 +243,14 @@ def _draw_limits(rng: random.Random) -> Limits:
     )
 
 
-def _draw_faults(rng: random.Random) -> tuple[str, ...]:
+def _draw_faults(rng: random.Random, real_log: bool) -> tuple[str, ...]:
     """Usually about half of all faults; often one again and again; rarely none."""
+    spells = [name for name in SPELLS if real_log or name not in REAL_LOG_ONLY]
     chance = rng.random()
     if chance < 0.02:
         return ()
     if chance < 0.3:
-        one = rng.choice((*SPELLS, *["dying leader", "sleeping leader", "partition"] * 3))
+        one = rng.choice((*spells, *SOUGHT * 2))
         return (one, *(name for name in BACKGROUND if rng.random() < 0.3))
     share = rng.choice((0.35, 0.5, 0.65))
-    return tuple(name for name in SPELLS + BACKGROUND if rng.random() < share)
+    return tuple(name for name in (*spells, *BACKGROUND) if rng.random() < share)

@@ -7,23 +7,27 @@ counted from its last progress.
 
 from __future__ import annotations
 
-import random
+import gc
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import partial
 
-from jepsen_like.sim.client import SimClient
-from jepsen_like.sim.invariants import Invariants, Violation, require
+from jepsen_like.sim.caller import Caller
+from jepsen_like.sim.client import PATIENCE_S, SimClient
+from jepsen_like.sim.cluster import Cluster
+from jepsen_like.sim.faults.site import Site
+from jepsen_like.sim.invariants import Violation, require
 from jepsen_like.sim.nemesis import Nemesis
-from jepsen_like.sim.network import Network
-from jepsen_like.sim.node import ReplicaFactory, SimNode, make_machines
+from jepsen_like.sim.node import ReplicaFactory, SimNode
 from jepsen_like.sim.plan import Plan, draw_plan
+from jepsen_like.sim.recorder import Recorder
+from jepsen_like.sim.schedule import Episode, Schedule, draw_schedule
+from jepsen_like.sim.streams import stream
 from jepsen_like.sim.world import Sink, World
-from paxos import codec
-from paxos.core.config import Configuration, Configurations
-from paxos.core.executor import Unpack
-from paxos.core.ids import Voter
-from paxos.core.quorum import Quorums
+from jepsen_like.workload.registers import make_machines
+from paxos.core.ids import Slot
 from paxos.core.replica import Replica
 
 LOOK_S = 0.05
@@ -33,6 +37,10 @@ PROGRESS_TIMEOUTS = 20
 """A healed cluster that gets nothing done for this many election timeouts (and the constant) is
 stuck: an election needs a few, and clients may wait that long again to find the leader."""
 PROGRESS_S = 5.0
+
+RARE_COLLECTIONS = (200_000, 5, 1000)
+"""Thresholds of the collector of cycles while a run lasts. A run makes few cycles and many objects
+that stay until it ends, which the usual thresholds have it look through again and again."""
 
 
 @dataclass(slots=True)
@@ -47,6 +55,9 @@ class Outcome:
         commands: Client commands that are known to have run.
         elections: Ballots that began to lead.
         effects: By fault: how often it changed something.
+        marks: By rare state: how often it was reached.
+        spells: The numbers of the spells that changed something.
+        operations: Commands and reads that clients began.
         seconds: Virtual time.
     """
 
@@ -57,6 +68,9 @@ class Outcome:
     commands: int = 0
     elections: int = 0
     effects: Counter[str] = field(default_factory=Counter)
+    marks: dict[str, int] = field(default_factory=dict)
+    spells: tuple[int, ...] = ()
+    operations: int = 0
     seconds: float = 0.0
 
 
@@ -65,6 +79,7 @@ def simulate(
     factory: ReplicaFactory = Replica,
     sink: Sink | None = None,
     plan: Plan | None = None,
+    schedule: Schedule | None = None,
 ) -> Outcome:
     """Run one seed to its end or to the first violation.
 
@@ -73,50 +88,87 @@ def simulate(
         factory: Makes the replicas.
         sink: Takes the trace, line by line.
         plan: Replaces what the seed would draw.
+        schedule: Replaces what the seed would draw for its plan.
     """
-    drawn = draw_plan(seed) if plan is None else plan
-    simulation = Simulation(World(seed, drawn, sink), factory)
-    number, text = None, ""
+    plan = draw_plan(seed) if plan is None else plan
+    schedule = draw_schedule(seed, plan) if schedule is None else schedule
+    return Simulation(World(seed, plan, sink), factory, schedule).carry_out()
+
+
+@contextmanager
+def _collecting_rarely() -> Iterator[None]:
+    usual = gc.get_threshold()
+    gc.set_threshold(*RARE_COLLECTIONS)
     try:
-        simulation.run()
-    except Violation as violation:
-        number, text = violation.number, violation.text
-        simulation.world.say(f"VIOLATION {violation}")
-    return simulation.outcome(number, text)
+        yield
+    finally:
+        gc.set_threshold(*usual)
 
 
 class Simulation:
-    """A cluster, its clients and its nemesis, in one world."""
+    """A cluster, its clients and its nemesis, in one world.
 
-    def __init__(self, world: World, factory: ReplicaFactory) -> None:
+    Attributes:
+        world: Time, chance and the trace.
+        recorder: What clients saw, if it is recorded.
+        healed_s: When faults ended, or None while they last.
+    """
+
+    def __init__(self, world: World, factory: ReplicaFactory, schedule: Schedule) -> None:
         plan = world.plan
         self.world = world
         self._plan = plan
-        self._rng = random.Random(world.seed * 7919 + 2)
-        # An incarnation is drawn when a data directory is made: equal ids, different clusters.
-        voters = [Voter(n, self._rng.getrandbits(60)) for n in range(1, plan.nodes + 1)]
-        quorums = Quorums(frozenset(voters), plan.phase1, plan.phase2)
-        configurations = Configurations(Configuration(1, quorums), plan.alpha)
-        self._invariants = Invariants(configurations, make_machines(plan.edge_config))
-        self._network = Network(world)
-        # Every node decodes every batch. Seeds that share nothing do it again each time.
-        unpack: Unpack = codec.unpack_batch
-        if not plan.codec:
-            unpack = cache(codec.unpack_batch)
-        self._nodes = [
-            SimNode(world, self._network, self._invariants, voter, configurations, factory, unpack)
-            for voter in voters
-        ]
-        for node in self._nodes:
-            self._network.add(node)
-        endpoints = {str(node.voter): node for node in self._nodes}
-        histories = self._invariants.histories
-        self._clients = [
-            SimClient(world, number, endpoints, histories, number <= plan.watchers)
+        self._cluster = Cluster(world, factory, partial(make_machines, plan.edge_config))
+        self._invariants = self._cluster.invariants
+        self._nodes = self._cluster.nodes
+        callers = [
+            Caller(world, number, self._cluster.endpoints, self._cluster.garbler)
             for number in range(1, plan.clients + 1)
         ]
-        self._nemesis = Nemesis(world, self._network, self._nodes, self._clients)
+        histories = self._invariants.histories
+        # A traced run is recorded too, for whoever tells of it.
+        self.recorder = Recorder(world) if plan.recorded or world.tracing else None
+        self._clients = [
+            SimClient(
+                world,
+                caller,
+                schedule,
+                histories,
+                watches=caller.number <= plan.watchers,
+                recorder=self.recorder,
+            )
+            for caller in callers
+        ]
+        self._site = Site(world, self._cluster.network, self._nodes, callers)
+        self._nemesis = Nemesis(self._site, schedule)
         self._healed: list[SimNode] = []
+        self.healed_s: float | None = None
+
+    @property
+    def nodes(self) -> list[SimNode]:
+        """The nodes, in order of id."""
+        return self._nodes
+
+    @property
+    def episodes(self) -> list[Episode]:
+        """What became of each spell so far."""
+        return self._nemesis.episodes
+
+    @property
+    def chosen_through(self) -> Slot:
+        """The last slot without a gap below in which a value is chosen."""
+        return self._invariants.ledger.chosen_through
+
+    def carry_out(self) -> Outcome:
+        """Run to the end or to the first violation, and sum up."""
+        number, text = None, ""
+        try:
+            with _collecting_rarely():
+                self.run()
+        except Violation as violation:
+            number, text = violation.number, violation.text
+            self.world.say(f"VIOLATION {violation}")
+        return self.outcome(number, text)
 
     def run(self) -> None:
         """Let faults strike until enough was done, heal, and see that all comes right.
@@ -127,26 +179,29 @@ class Simulation:
         world = self.world
         if world.tracing:
             world.say(f"seed {world.seed}: {self._plan}")
-        for node in self._nodes:
-            node.start()
+        self._cluster.start()
         for client in self._clients:
             client.start()
         self._nemesis.start()
         self._run_faults()
         self._heal()
-        self._run_healed()
-        self._judge()
+        if len(self._healed) < self._site.atlas.quorum:
+            self._run_hopeless()
+        else:
+            self._run_healed()
+            self._cluster.judge(self._healed)
+        self._invariants.histories.finished()
+        if self._plan.recorded and self.recorder is not None:
+            self.recorder.judge()
 
     def _run_faults(self) -> None:
         world = self.world
-        step = world.step
         look = 0.0
         while True:
-            step()
-            if world.now >= look:
-                look = world.now + LOOK_S
-                if self._enough():
-                    return
+            world.advance(look)
+            look = world.now + LOOK_S
+            if self._enough():
+                return
 
     def _enough(self) -> bool:
         least, most = self._plan.faults_s
@@ -156,29 +211,34 @@ class Simulation:
         return now >= least and had >= wanted and self._commands() >= self._plan.commands
 
     def _heal(self) -> None:
-        abandoned: list[SimNode] = []
-        if self._plan.abandon:
-            spare = self._plan.nodes - max(self._plan.phase1, self._plan.phase2)
-            abandoned = self._rng.sample(self._nodes, self._rng.randint(0, spare))
-        self._healed = [node for node in self._nodes if node not in abandoned]
+        """End the faults among some sound nodes for good, and leave the others what they have."""
+        sound = [node for node in self._nodes if node.voter.node in self._site.atlas.sound]
+        rng, least = stream(self.world.seed, "healed"), self._site.atlas.quorum
+        self._healed = sound
+        if self._plan.permanent and len(sound) >= least:
+            chosen = rng.sample(sound, rng.randint(least, len(sound)))
+            self._healed = [node for node in sound if node in chosen]
+        outside = [node for node in self._nodes if node not in self._healed]
         if self.world.tracing:
-            down = " ".join(str(node.voter) for node in abandoned) or "nobody"
-            self.world.say(f"healed; {down} stays down")
-        self._nemesis.heal(abandoned)
-        self._invariants.recoverable()
+            self.world.say(f"nemesis: healed are {' '.join(str(n.voter) for n in self._healed)}")
+        self.healed_s = self.world.now
+        self._nemesis.heal(self._healed)
+        self._nemesis.condemn(outside, rng)
+        if outside:
+            self._invariants.recoverable()  # leaders may come and go through what is still wrong
+        else:
+            self._invariants.healed()
         for client in self._clients:
             client.hurry()
 
     def _run_healed(self) -> None:
         world = self.world
         bound = PROGRESS_S + PROGRESS_TIMEOUTS * self._plan.timing.election_timeout_s
-        look, progress, since, finishing = 0.0, -1, world.now, False
+        look, progress, since, finishing = 0.0, (-1, 0), world.now, False
         while True:
-            world.step()
-            if world.now < look:
-                continue
+            world.advance(look)
             look = world.now + LOOK_S
-            if not finishing and self._commands() >= self._plan.commands:
+            if not finishing and self._asked_enough():
                 finishing = True
                 for client in self._clients:
                     client.finish()
@@ -191,31 +251,34 @@ class Simulation:
             text = "healed, and no progress for {:.1f} s: {}"
             require(world.now - since < bound, 13, text, bound, lacking)
 
-    def _progress(self) -> int:
-        applied = sum(node.replica.executor.applied_through for node in self._healed)
-        return applied + sum(client.ended for client in self._clients)
+    def _progress(self) -> tuple[int, int]:
+        """Operations that ended. Slots count only while nobody waits: retries fill slots too."""
+        ended = sum(client.ended for client in self._clients)
+        if any(client.waiting for client in self._clients):
+            return ended, 0
+        return ended, sum(node.replica.executor.applied_through for node in self._healed)
 
     def _lacking(self) -> str:
         """Return what a healed cluster still owes, or nothing."""
         waiting = [client.number for client in self._clients if not client.satisfied]
         if waiting:
             return f"clients {waiting} wait"
-        decided = [node.replica.learner.decided_through for node in self._healed]
-        applied = [node.replica.executor.applied_through for node in self._healed]
-        if len({*decided, *applied}) != 1:
-            return f"decided through {decided}, applied through {applied}"
-        leaders = [str(node.voter) for node in self._healed if node.leading]
-        if len(leaders) != 1:
-            return f"leaders are {leaders}"
-        return ""
+        return self._cluster.lacking(self._healed)
 
-    def _judge(self) -> None:
-        digests = {node.replica.digest() for node in self._healed}
-        text = "{} different digests at slot {}"
-        slot = self._healed[0].replica.executor.applied_through
-        require(len(digests) == 1, 6, text, len(digests), slot)
-        self._invariants.recoverable()
-        self._invariants.histories.finished()
+    def _run_hopeless(self) -> None:
+        """No quorum is left: nothing more can be done, and every client must be told so in time."""
+        self._invariants.marks.hit("no quorum was left")
+        for client in self._clients:
+            client.stop()
+        deadline = self.world.now + PATIENCE_S + PROGRESS_S
+        while any(client.waiting for client in self._clients):
+            self.world.step()
+            late = [client.number for client in self._clients if client.waiting]
+            require(self.world.now < deadline, 13, "clients {} are told nothing", late)
+
+    def _asked_enough(self) -> bool:
+        enough = self._commands() >= self._plan.commands
+        return enough or all(client.exhausted for client in self._clients)
 
     def _commands(self) -> int:
         return sum(client.completed for client in self._clients)
@@ -228,7 +291,10 @@ class Simulation:
             text=text,
             deliveries=self.world.deliveries,
             commands=self._commands(),
-            elections=len(self._invariants.leaders),
+            elections=len(self._invariants.leadership.ballots),
             effects=self.world.effects,
+            marks=self._invariants.marks.counts,
+            spells=self._nemesis.effective,
+            operations=sum(client.begun for client in self._clients),
             seconds=self.world.now,
         )

@@ -13,6 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from typing import cast
 
+from jepsen_like.sim.marks import never_hit, total
 from jepsen_like.sim.node import ReplicaFactory
 from jepsen_like.sim.plan import EFFECTS
 from jepsen_like.sim.simulation import Outcome, simulate
@@ -29,6 +30,9 @@ COMMANDS_MIN = 200
 LEADER_CHANGES_MIN = 1
 FAULTS_MIN = 3
 
+LONG_SEEDS = 2_000
+"""From so many seeds on, every fault must have had effect and every mark been reached."""
+
 
 @dataclass(slots=True)
 class Summary:
@@ -42,6 +46,8 @@ class Summary:
         leader_changes: Elections beyond the first of their seed.
         faults: Kinds of fault with effect, counted per seed.
         effects: By fault: how often it changed something.
+        marks: By rare state: how often it was reached.
+        simulated_s: Virtual time.
         violations: The outcomes that broke an invariant, by rising seed.
     """
 
@@ -52,12 +58,14 @@ class Summary:
     leader_changes: int = 0
     faults: int = 0
     effects: Counter[str] = field(default_factory=Counter)
+    marks: dict[str, int] = field(default_factory=lambda: total(()))
+    simulated_s: float = 0.0
     violations: list[Outcome] = field(default_factory=list)
 
     @property
     def crashes(self) -> int:
         """How often a node ended: struck, or because its sync failed."""
-        return self.effects["crash"] + self.effects["sync failure"]
+        return self.effects["kill"] + self.effects["failed sync"]
 
     def add(self, outcome: Outcome) -> None:
         """Add one seed's run."""
@@ -68,22 +76,32 @@ class Summary:
         self.leader_changes += max(0, outcome.elections - 1)
         self.faults += sum(1 for count in outcome.effects.values() if count)
         self.effects.update(outcome.effects)
+        self.marks = total((self.marks, outcome.marks))
+        self.simulated_s += outcome.seconds
         if outcome.number is not None:
             self.violations.append(outcome)
 
     def shortfalls(self) -> list[str]:
-        """Return one line for each average that is too low for the sweep to prove much."""
+        """Return one line for each thing that is too little for the sweep to prove much."""
         wanted = (
             ("deliveries", self.deliveries, DELIVERIES_MIN),
             ("completed commands", self.commands, COMMANDS_MIN),
             ("leader changes", self.leader_changes, LEADER_CHANGES_MIN),
             ("kinds of fault with effect", self.faults, FAULTS_MIN),
         )
-        return [
-            f"{total / max(1, self.seeds):.1f} {name} per seed, of at least {least}"
-            for name, total, least in wanted
-            if total < least * self.seeds
+        short = [
+            f"{count / max(1, self.seeds):.1f} {name} per seed, of at least {least}"
+            for name, count, least in wanted
+            if count < least * self.seeds
         ]
+        if self.seeds >= LONG_SEEDS:
+            short += [f"no fault had the effect: {name}" for name in self.idle_faults()]
+            short += [f"never reached: {name}" for name in never_hit(self.marks)]
+        return short
+
+    def idle_faults(self) -> list[str]:
+        """Return the faults that changed nothing in any run."""
+        return [name for name, count in self.effects_by_fault().items() if not count]
 
     def effects_by_fault(self) -> dict[str, int]:
         """Return the effects in a fixed order, faults without any included."""

@@ -13,9 +13,13 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import Any
 
+from jepsen_like.sim.invariants.violation import Violation
 from jepsen_like.sim.plan import Plan
 
 Sink = Callable[[str], None]
+
+STEPS_AT_ONE_INSTANT_MAX = 20_000
+"""More than this without time moving on is a loop (a deadline that stays in the past)."""
 
 
 class World:
@@ -38,13 +42,7 @@ class World:
         self._sink = sink
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._sequence = 0
-        self._instant = 0.0
-        self._steps_now = 0
-
-    @property
-    def steps_now(self) -> int:
-        """How many steps were taken without time moving on."""
-        return self._steps_now
+        self._steps_now = 0  # taken without time moving on
 
     def at(self, when: float, act: Callable[..., None], *arguments: Any) -> None:
         """Plan ``act(*arguments)`` for the time ``when``, or for now if that has passed."""
@@ -58,11 +56,26 @@ class World:
 
     def step(self) -> None:
         """Let the earliest event happen."""
-        self.now, _, act, arguments = heappop(self._heap)
-        if self.now > self._instant:
-            self._instant, self._steps_now = self.now, 0
-        self._steps_now += 1
-        act(*arguments)
+        self.advance(self.now)
+
+    def advance(self, until: float) -> None:
+        """Let events happen, through the first that is not before ``until``.
+
+        Raises:
+            Violation: An invariant does not hold, or time does not move on.
+        """
+        heap = self._heap
+        now = -1.0
+        while now < until:
+            now, _, act, arguments = heappop(heap)
+            if now > self.now:
+                self.now, self._steps_now = now, 0
+            else:
+                self._steps_now += 1
+                if self._steps_now > STEPS_AT_ONE_INSTANT_MAX:
+                    text = f"time does not move on; what happens last is {act.__qualname__}"
+                    raise Violation(13, text)
+            act(*arguments)
 
     def say(self, line: str) -> None:
         """Write one line of the trace. Callers on hot paths ask ``tracing`` first."""

@@ -2,14 +2,15 @@
 
 ``Registers`` holds, under each key, a register, a list that is only appended to, and a counter.
 Every written element is unique, so an operation that ran twice, or not at all, shows in the state
-and not only in its answer. It imports nothing but the state-machine port.
+and not only in its answer. It knows no cluster.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-from paxos.core.state_machine import CommandFailed, Stamp
+from paxos.core.state_machine import CommandFailed, Stamp, StateMachine
+from statemachines.edge_config import EdgeConfig
 
 REGISTERS = "registers"
 EDGE_CONFIG = "edge-config"
@@ -75,7 +76,10 @@ class Registers:
         return b",".join(elements[first:]) if first < len(elements) else None
 
     def snapshot(self) -> Iterable[bytes]:
-        """Yield the state in order of key."""
+        """Return the state in order of key, as it is now: not what later commands make of it."""
+        return list(self._chunks())
+
+    def _chunks(self) -> Iterator[bytes]:
         for key, value in sorted(self._registers.items()):
             yield SEPARATOR.join((b"p", key, value))
         for key, elements in sorted(self._lists.items()):
@@ -94,6 +98,14 @@ class Registers:
                 self._lists[key] = rest
             else:
                 self._counters[key] = int(rest[0])
+
+
+def make_machines(edge_config: bool) -> dict[str, StateMachine]:
+    """Return the state machines that a simulated cluster hosts, fresh."""
+    machines: dict[str, StateMachine] = {REGISTERS: Registers()}
+    if edge_config:
+        machines[EDGE_CONFIG] = EdgeConfig()
+    return machines
 
 
 def operation(name: bytes, key: bytes, *arguments: bytes) -> bytes:

@@ -6,9 +6,7 @@ proves, is in ``story``.
 
 from __future__ import annotations
 
-import random
 import signal
-import socket
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -20,14 +18,19 @@ import trio
 
 from paxos import cluster, service
 from paxos.cli.connect import ask_statuses, exit_statuses
-from paxos.cli.exits import CommandError, Exit
+from paxos.cli.exits import Exit
 from paxos.cli.init import MACHINES
 from paxos.cli.narrator import Narrator
 from paxos.cli.options import Target, target_of
-from paxos.cli.processes import ReplicaProcessFailed, replica_processes
 from paxos.cli.story import STEPS, Stage, Step, StoryFailed, tell
 from paxos.cli.teaching import TaughtCommand
 from paxos.runtime.errors import plain_errors
+from paxos.testing.processes import (
+    ReplicaProcessFailed,
+    free_base_port,
+    replica_processes,
+    serve_command,
+)
 from statemachines.edge_config_client import EdgeConfigClient, Put
 from statemachines.edge_config_document import parse_document
 
@@ -37,9 +40,6 @@ STORY_TIMEOUT_S = 90.0
 
 REQUEST_TIMEOUT_S = 20.0
 """Longer than any pause, so that a write outlives the leader it was sent to."""
-
-PORTS = range(20_000, 30_000)
-"""Below what systems give to outgoing connections, so that a free port stays free."""
 
 EXAMPLES = [
     ("the story, over TCP", "paxos demo"),
@@ -141,7 +141,7 @@ async def _on_stage(
 ) -> bool:
     assert target.file is not None
     async with (
-        replica_processes(config_file, config_file.parent) as processes,
+        replica_processes(serve_command(config_file), config_file.parent) as processes,
         service.open_client(target.file, timeout=target.timeout_s) as client,
     ):
         stage = Stage(
@@ -164,30 +164,3 @@ def fleet() -> list[Put]:
     """Return the configuration that the demo imports; it comes with the package."""
     text = resources.files("paxos.cli").joinpath("fleet.json").read_text(encoding="utf-8")
     return parse_document(text)
-
-
-def free_base_port(count: int) -> int:
-    """Return the first of ``count`` neighbouring ports on which nothing listens now.
-
-    Raises:
-        CommandError: None were found.
-    """
-    rng = random.SystemRandom()
-    for _ in range(100):
-        base = rng.randrange(PORTS.start, PORTS.stop - count)
-        if all(_is_free(port) for port in range(base, base + count)):
-            return base
-    raise CommandError(
-        Exit.USAGE, f"found no {count} free ports between {PORTS.start} and {PORTS.stop}"
-    )
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as listener:
-        # As servers do: a port whose last connection is only being forgotten counts as free.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True

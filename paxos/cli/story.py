@@ -24,7 +24,7 @@ from statemachines.edge_config_format import JSON
 
 if TYPE_CHECKING:
     from paxos.cli.narrator import Narrator
-    from paxos.cli.processes import ReplicaProcesses
+    from paxos.testing.processes import ReplicaProcesses
     from statemachines.edge_config_client import EdgeConfigClient, Put
 
 WRITERS = 8

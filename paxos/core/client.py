@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from enum import Enum
 from heapq import heapify, heappop, heappush
 from itertools import islice
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, assert_never
 
 from paxos.core.ids import RequestNumber, SessionId, Slot
@@ -49,6 +50,8 @@ MACHINE_NAME_LENGTH_MAX = 255
 # Plain numbers: comparing members of an enumeration costs several times as much, per command.
 _DONE, _FAILED = Status.DONE.value, Status.FAILED.value
 _APPLIED = (_DONE, _FAILED)
+
+_sent = attrgetter("sent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -471,7 +474,7 @@ class Client:
             for pause in (self._submit_after, self._ask_after):
                 if pause != -math.inf:
                     due = min(due, pause)
-        return min(due, self._silent_at())
+        return min(due, self._silent_at(self._answer_due()))
 
     # --- answers --------------------------------------------------------------------------------
 
@@ -633,17 +636,20 @@ class Client:
         quiet, timeout_s = self._quiet_since, self._options.silence_timeout_s
         if self._link is _Link.DIALLING or (self._link is _Link.UP and self._reads):
             return quiet + timeout_s
-        sent = any(session.sent for session in self._sessions.values())
-        if self._link is _Link.UP and (sent or self._opening):
+        if self._link is _Link.UP and (self._opening or self._awaits_results()):
             return max(quiet, self._submit_after) + timeout_s
         return math.inf
 
-    def _silent_at(self) -> float:
+    def _awaits_results(self) -> bool:
+        """Whether a numbered request has not ended."""
+        return any(map(_sent, self._sessions.values()))
+
+    def _silent_at(self, answer_due: float) -> float:
         """When the connection is given up unless something is heard; infinite if never."""
         if self._watches:
             watched = self._quiet_since + self._options.watch_silence_timeout_s
-            return min(self._answer_due(), watched)
-        return self._answer_due()
+            return min(answer_due, watched)
+        return answer_due
 
     def _try_next(self, now: float) -> None:
         """The connection is dead: try the next endpoint, the first time without a pause."""
@@ -693,10 +699,11 @@ class Client:
     def _settle(self, now: float, out: list[ClientEffect]) -> list[ClientEffect]:
         """Do everything that is due, whatever the event was."""
         self._expire(now, out)
-        if now >= self._silent_at():
+        answer_due = self._answer_due()
+        if now >= self._silent_at(answer_due):
             self._try_next(now)
         if self._link is _Link.UP:
-            idle, unwatched = self._answer_due() == math.inf, not self._watches
+            idle, unwatched = answer_due == math.inf, not self._watches
             self._send(now, out)
             if idle and (unwatched or self._answer_due() != math.inf):
                 self._quiet_since = now  # Nobody had a reason to say anything before.
@@ -780,11 +787,13 @@ class Client:
     # --- what leaves ----------------------------------------------------------------------------
 
     def _send(self, now: float, out: list[ClientEffect]) -> None:
-        out.extend([Transmit(CancelWatch(token)) for token in self._unwatched])
-        self._unwatched.clear()
+        if self._unwatched:
+            out.extend([Transmit(CancelWatch(token)) for token in self._unwatched])
+            self._unwatched.clear()
         if now >= self._ask_after:
             self._ask_after = -math.inf
-            self._send_questions(out)
+            if self._unasked:
+                self._send_questions(out)
         if now >= self._submit_after:
             self._submit_after = -math.inf
             self._send_requests(out)

@@ -258,7 +258,8 @@ class Proposer:
         accepts: list[Accept] = []
         if self._phase is not Phase.LEADING:
             return accepts
-        self._next_slot = max(self._next_slot, decided_through + 1)
+        if self._next_slot <= decided_through:
+            self._next_slot = decided_through + 1
         window_end = decided_through + self._configurations.alpha
         while self._next_slot <= window_end:
             slot = self._next_slot
@@ -266,6 +267,9 @@ class Proposer:
             if report is not None and report.ballot is None:
                 self._next_slot += 1  # decided already: nothing to propose
                 continue
+            reported = report is not None or slot < self._highest_reported
+            if not reported and (not self._pending or self._unwritten):
+                break
             configuration = self._configurations.at(slot)
             ensure(
                 configuration.quorums.is_phase1(self._promised),
@@ -273,15 +277,13 @@ class Proposer:
             )
             if report is not None:
                 value = report.value
-            elif slot < self._highest_reported:
+            elif reported:
                 value = NOOP
-            elif self._pending and self._unwritten == 0:
+            else:
                 voters = len(configuration.voters)
                 value = self._batch(self._clock.stamp(voters, latest_stamp, now))
                 if self._me in configuration.quorums.voters:
                     self._unwritten = slot
-            else:
-                break
             self._next_slot += 1
             self._in_flight[slot] = InFlight(value, now.monotonic)
             accepts.append(Accept(self._ballot, slot, value, decided_through))

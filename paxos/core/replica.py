@@ -136,7 +136,8 @@ class Replica:
         self._me = me
         self._configurations = configurations
         self._limits = limits
-        self._roles = roles
+        self._accepts = Role.ACCEPTOR in roles
+        self._executes = Role.EXECUTOR in roles
         self.acceptor = Acceptor(recovered, limits.promise_bytes_max)
         self.learner = Learner(configurations)
         self.proposer = Proposer(me, configurations, recovered.issued, limits, timing)
@@ -151,7 +152,6 @@ class Replica:
         self._patience = 0  # how many signs of life until it asks again
         self._dropped: dict[str, int] = {}
         self._on_event: dict[type, Callable[[Any, Instant, list[Effect]], None]] = {
-            Received: self._on_received,
             Submitted: self._on_submitted,
             ReadsRequested: self._on_reads,
             WatchRequested: self._on_watch,
@@ -191,11 +191,15 @@ class Replica:
         """
         out: list[Effect] = []
         before = self.learner.decided_through
-        self._on_event[type(event)](event, now, out)
-        self._propose(now, out)
-        if self.barrier.wants_round:
-            self._begin_round(now, out)
-        if self.elector.waiting:
+        if type(event) is Received:
+            self._receive(event.sender, event.message, now, out)
+        else:
+            self._on_event[type(event)](event, now, out)
+        if self.proposer.leading:
+            self._propose(now, out)
+            if self.barrier.wants_round:
+                self._begin_round(now, out)
+        elif self.elector.waiting:
             self._consider_campaign(now, out)
         if self.learner.decided_through > before:
             self._after_deciding(now, out)
@@ -228,9 +232,6 @@ class Replica:
         return self.executor.digest()
 
     # --- messages from replicas ---
-
-    def _on_received(self, event: Received, now: Instant, out: list[Effect]) -> None:
-        self._receive(event.sender, event.message, now, out)
 
     def _receive(self, sender: Voter, message: Any, now: Instant, out: list[Effect]) -> None:
         handler = self._on_message.get(type(message))
@@ -367,7 +368,7 @@ class Replica:
 
     def _run(self, decided: list[tuple[Slot, Value]]) -> None:
         """Execute what is decided without a gap, and keep what clients here wait for."""
-        if Role.EXECUTOR not in self._roles:
+        if not self._executes:
             return
         for slot, value in decided:
             applied = self.executor.apply(slot, value)
@@ -421,8 +422,6 @@ class Replica:
     # --- proposing and leading ---
 
     def _propose(self, now: Instant, out: list[Effect]) -> None:
-        if not self.proposer.leading:
-            return
         accepts = self.proposer.propose(self.learner.decided_through, self.executor.time, now)
         for accept in accepts:
             self.learner.open(accept.slot, accept.value)
@@ -518,7 +517,7 @@ class Replica:
         redirected: list[ClientId] = []
         for client, read in event.reads:
             linearizable = read.level is Level.LINEARIZABLE
-            if Role.EXECUTOR not in self._roles:
+            if not self._executes:
                 self._refuse(client, read.number, b"this node runs no state machine", out)
             elif linearizable and not self.proposer.leading:
                 redirected.append(client)
@@ -537,7 +536,7 @@ class Replica:
 
     def _on_watch(self, event: WatchRequested, now: Instant, out: list[Effect]) -> None:
         client, watch = event.client, event.watch
-        if Role.EXECUTOR not in self._roles:
+        if not self._executes:
             self._refuse(client, watch.number, b"this node runs no state machine", out)
         elif self._clients.add_watch(client, watch):
             self._try_watch(client, watch, out)
@@ -629,7 +628,7 @@ class Replica:
 
     def _votes_for(self, sender: Voter, ballot: Ballot) -> bool:
         """Whether this node may vote now on a request at ``ballot`` that ``sender`` made."""
-        if Role.ACCEPTOR not in self._roles:
+        if not self._accepts:
             self._drop("not an acceptor")
         elif ballot.node != sender.node:
             self._drop("a ballot of another node")

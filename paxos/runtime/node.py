@@ -66,6 +66,11 @@ RESERVE_EVERY_BYTES = 1024 * 1024
 """Space ahead is looked at again after this much was written: cheap beside writing it."""
 
 
+def read_wall_clock_us() -> int:
+    """Return this machine's time of day, in microseconds since 1970."""
+    return time.time_ns() // 1000
+
+
 @dataclass(frozen=True, slots=True)
 class NodeSetup:
     """Everything a node is made of.
@@ -81,6 +86,8 @@ class NodeSetup:
         limits: The core's bounds.
         timing: The core's durations.
         options: The shell's bounds.
+        wall_clock_us: The time of day, in microseconds since 1970, as it stamps what a leader
+            proposes. It may jump; deadlines are on trio's clock alone.
     """
 
     identity: Identity
@@ -93,6 +100,7 @@ class NodeSetup:
     limits: Limits = field(default_factory=Limits)
     timing: Timing = field(default_factory=Timing)
     options: NodeOptions = field(default_factory=NodeOptions)
+    wall_clock_us: Callable[[], int] = read_wall_clock_us
 
 
 @asynccontextmanager
@@ -158,6 +166,7 @@ class Node:
     def __init__(self, setup: NodeSetup, recovered: Recovered, doorbell: Doorbell) -> None:
         self._setup = setup
         self._storage = setup.storage
+        self._wall_clock_us = setup.wall_clock_us
         self._doorbell = doorbell
         self._me = Voter(setup.identity.node, setup.identity.incarnation)
         self._log = observe.logger(node=self._me.node)
@@ -176,7 +185,7 @@ class Node:
             self._storage,
             ThreadDisk(self._storage, doorbell.ring) if threaded else InlineDisk(self._storage),
         )
-        self._now = _read_clocks()
+        self._now = self._read_clocks()
         self._replica = Replica(
             self._me,
             setup.configurations,
@@ -276,13 +285,16 @@ class Node:
                 self._doorbell.ring()
             self._pass(await self._doorbell.wait(self._replica.next_deadline()))
 
+    def _read_clocks(self) -> Instant:
+        return Instant(trio.current_time(), self._wall_clock_us())
+
     # --- a pass -----------------------------------------------------------------------------------
 
     def _pass(self, channels: Sequence[Channel]) -> None:
         take = self._links.take
         taken = [(channel, *take(channel)) for channel in channels]
         # After the frames: whatever the replica concludes from this time, it has heard them all.
-        self._now = _read_clocks()
+        self._now = self._read_clocks()
         self._handle_links()
         self._handle_disk()
         for channel, origin, frames in taken:
@@ -296,7 +308,7 @@ class Node:
         self._flush()
         released = self._writer.write()
         if released:
-            self._now = _read_clocks()
+            self._now = self._read_clocks()
             self._send(released)
             self._flush()
         self._look_for_room()
@@ -495,7 +507,3 @@ class Node:
 
 
 _SUBMISSIONS = (bytes([codec.SUBMIT]), bytes([codec.OPEN_SESSION]))
-
-
-def _read_clocks() -> Instant:
-    return Instant(trio.current_time(), time.time_ns() // 1000)

@@ -134,7 +134,8 @@ def judge(segments: Sequence[SegmentBytes], identity: Identity) -> Verdict:
     headers += [_header(segment, owner) for segment in segments]
     for index, (segment, header) in enumerate(zip(segments, headers, strict=True)):
         is_last = index == len(segments) - 1
-        if segment.number != (segments[index - 1].number + 1 if index else 1):
+        expected = segments[index - 1].number + 1 if index else 1
+        if segment.number != expected and not _repeats(segment, header, expected):
             verdict.findings.append(f"{segment.name}: the segment before it is missing")
         if header is None:
             what = "the segment's header is damaged, or it belongs to another log"
@@ -163,6 +164,17 @@ def _header(segment: SegmentBytes, owner: bytes) -> SegmentHeader | None:
     if header is None or header.number != segment.number or header.owner != owner:
         return None
     return header
+
+
+def _repeats(segment: SegmentBytes, header: SegmentHeader | None, missing: int) -> bool:
+    """Whether a segment begins with all that one missing segment before it ever held.
+
+    That one's name was not durable when its run ended: a failed sync of the directory, and later a
+    loss of power, can take it back after the next run has read it, and repeated its only batch.
+    """
+    if header is None or segment.number != missing + 1 or missing == 1:
+        return False
+    return header.previous_number == missing and header.previous_end == BLOCK
 
 
 def _named_end(

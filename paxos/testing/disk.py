@@ -58,7 +58,14 @@ class _Inode:
 
     def flush(self, sectors: Collection[int]) -> None:
         """Make some dirty sectors durable, and the file's length as far as they need it."""
-        self.durable = self._merged(sectors)
+        if len(self.cached) == len(self.durable):
+            for sector in sectors:
+                where = slice(sector * SECTOR, (sector + 1) * SECTOR)
+                self.durable[where] = self.cached[where]
+        elif self.dirty and self.dirty.issubset(sectors):
+            self.durable = bytearray(self.cached)
+        else:
+            self.durable = self._merged(sectors)
         self.dirty.difference_update(sectors)
 
     def lose_all_but(self, kept: Collection[int]) -> None:

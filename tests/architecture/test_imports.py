@@ -126,11 +126,27 @@ CONTRACTS = (
         third=("click", "rich", "structlog", "trio"),
     ),
     # What a simulation, a run of real processes and a user's test have in common.
-    Contract("jepsen_like.history", forbidden=REAL_WORLD | {"time"}),
+    Contract("jepsen_like.history", ours=("paxos.core.errors",), forbidden=REAL_WORLD | {"time"}),
     Contract("jepsen_like.verdict", forbidden=REAL_WORLD | {"time"}),
     Contract(
         "jepsen_like.workload",
         ours=("paxos.core", "statemachines", "jepsen_like.history", "jepsen_like.workload"),
+        forbidden=REAL_WORLD | {"time"},
+    ),
+    # What is asked of a live run and what it has to prove: pure, so that it is tested without one.
+    Contract(
+        "jepsen_like.live.generator",
+        ours=("jepsen_like.history", "jepsen_like.workload"),
+        forbidden=REAL_WORLD | {"time"},
+    ),
+    Contract(
+        "jepsen_like.live.plan",
+        ours=("jepsen_like.live.generator", "jepsen_like.workload"),
+        forbidden=REAL_WORLD | {"time"},
+    ),
+    Contract(
+        "jepsen_like.live.proof",
+        ours=("jepsen_like.history", "jepsen_like.workload"),
         forbidden=REAL_WORLD | {"time"},
     ),
     # A judge may look at the clock for its budget, and at nothing else.
@@ -153,13 +169,19 @@ CONTRACTS = (
             "jepsen_like.verdict",
             "jepsen_like.report",
         ),
-        third=("jinja2", "matplotlib"),
+        third=("jinja2", "markupsafe", "matplotlib"),  # markupsafe: the texts of jinja2
         forbidden=REAL_WORLD - {"datetime"},
     ),
     Contract(
         "jepsen_like.harness",
         ours=("paxos", "statemachines", "jepsen_like"),
         third=("hypothesis", "pytest", "click"),
+    ),
+    # It looks for bugs in all of the product, and spoils frames as a stranger would write them.
+    Contract(
+        "jepsen_like.mutation",
+        ours=("paxos", "transports", "statemachines", "jepsen_like"),
+        third=("msgpack",),
     ),
     Contract(
         "jepsen_like.sim",
@@ -170,9 +192,14 @@ CONTRACTS = (
             "statemachines",
             "jepsen_like.sim",
             "jepsen_like.workload",
+            "jepsen_like.checkers",
             "jepsen_like.history",
             "jepsen_like.verdict",
+            # The story of a violation, in the one form in which reports take it.
+            "jepsen_like.report",
             "paxos.testing.disk",
+            # It groups writes and looks at the room on disk: what a simulated log must go through.
+            "paxos.runtime.writer",
         ),
         forbidden=(REAL_WORLD | {"time"}) - {"multiprocessing"},
     ),

@@ -21,8 +21,8 @@ from typing import Any
 from click.testing import CliRunner, Result
 
 from paxos.cli import main
-from paxos.cli.demo import free_base_port
 from paxos.cli.options import ENVIRONMENT
+from paxos.testing.processes import free_base_port
 
 # Guards against a hang on a machine that does much else; nothing is promised about these.
 READY_TIMEOUT_S = 60.0

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 import trio
 
-from paxos.cli.processes import ReplicaProcessFailed, replica_processes
+from paxos.testing.processes import ReplicaProcessFailed, replica_processes, serve_command
 from tests.cli.replicas import Replicas, processes_that_name
 
 pytestmark = pytest.mark.processes
@@ -19,16 +20,30 @@ def cluster(tmp_path: Path) -> Replicas:
     return Replicas(tmp_path / "c", "tcp", 3, "segments")
 
 
+def _state(pid: int) -> str:
+    """Return what the kernel says of a process: "T" is stopped."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
 def test_processes_that_were_started_end_with_the_context(cluster: Replicas) -> None:
     async def act() -> None:
-        async with replica_processes(cluster.config, cluster.config.parent) as processes:
+        async with replica_processes(
+            serve_command(cluster.config), cluster.config.parent
+        ) as processes:
             await processes.start_all((1, 2))
             assert list(processes.running) == [1, 2]
             assert set(processes_that_name(str(cluster.config))) == {
                 processes.pid(1),
                 processes.pid(2),
             }
-            await processes.kill(1)
+            assert await processes.pause(1)
+            assert _state(processes.pid(1)) == "T"
+            processes.resume(1)
+            assert _state(processes.pid(1)) != "T"
+            assert processes.ended(1) is None
+            assert await processes.ask(1, {}) is None
+            assert await processes.kill(1) == (-signal.SIGKILL,)
+            assert await processes.pause(2)
             assert await processes.stop(2) == 0
             assert list(processes.running) == []
             await processes.start(1)
@@ -45,7 +60,9 @@ def test_process_that_does_not_start_is_reported_with_what_it_said(cluster: Repl
     shutil.rmtree(cluster.data(2))
 
     async def act() -> None:
-        async with replica_processes(cluster.config, cluster.config.parent) as processes:
+        async with replica_processes(
+            serve_command(cluster.config), cluster.config.parent
+        ) as processes:
             await processes.start_all((1, 2))
 
     with pytest.raises(ReplicaProcessFailed) as failure:

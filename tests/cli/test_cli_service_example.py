@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from paxos.cli.demo import free_base_port
+from paxos.testing.processes import free_base_port
 from tests.cli.replicas import processes_that_name
 
 pytestmark = pytest.mark.processes

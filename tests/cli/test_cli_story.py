@@ -12,10 +12,10 @@ import trio.testing
 from paxos.cli import story
 from paxos.cli.connect import NodeAnswer
 from paxos.cli.narrator import Narrator
-from paxos.cli.processes import ReplicaProcesses
 from paxos.cli.story import Stage, StoryFailed
 from paxos.core.state_machine import Stamp
 from paxos.runtime.client import OutcomeUnknown, RequestRefused
+from paxos.testing.processes import ReplicaProcesses
 from statemachines.edge_config import EdgeConfig
 from statemachines.edge_config_client import EdgeConfigClient, Level, Put
 

@@ -85,6 +85,34 @@ async def test_cluster_file_alone_is_enough_to_run_a_node(
             assert node.status()["disk_bytes"] > 0
 
 
+class StampReader:
+    """Answers every command with the replicated time at which it was applied."""
+
+    def apply(self, command: bytes, at: paxos.Stamp) -> bytes:
+        return b"%d" % at.time
+
+    def query(self, query: bytes) -> bytes:
+        return b""
+
+    def snapshot(self) -> Iterable[bytes]:
+        return []
+
+    def restore(self, chunks: Iterable[bytes]) -> None:
+        assert list(chunks) == []
+
+
+@pytest.mark.usefixtures("autojump_clock")
+async def test_node_with_a_wall_clock_of_its_own_stamps_commands_by_it() -> None:
+    file = paxos.memory_cluster(1)
+    long_ago_us = 1_000_000_000
+    async with (
+        paxos.open_node(file, 1, machines={"m": StampReader()}, wall_clock_us=lambda: long_ago_us),
+        paxos.open_client(file) as client,
+    ):
+        stamped_us = int((await client.submit("m", b"")).data)
+        assert abs(stamped_us - long_ago_us) < 60_000_000
+
+
 @pytest.mark.usefixtures("autojump_clock")
 async def test_serve_says_when_it_is_ready_and_runs_until_cancelled(ledger_name: str) -> None:
     file = replace(

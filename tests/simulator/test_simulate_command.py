@@ -12,7 +12,7 @@ import pytest
 from jepsen_like.sim.plan import draw_plan
 
 ROOT = Path(__file__).parents[2]
-MUTANT = "tests.simulator.mutants.acceptors:AcceptsBelowPromise"
+MUTANT = "tests.simulator.variants:AcceptsBelowPromise"
 
 
 def run_simulate(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -30,6 +30,8 @@ def test_simulate_good_seeds_exits_zero_and_sums_up_in_the_last_line() -> None:
     done = run_simulate("--seeds", "0:20", "--jobs", "2")
     assert done.returncode == 0, done.stdout + done.stderr
     last = done.stdout.splitlines()[-1]
+    assert "simulated seconds per second" in done.stdout
+    assert "marks: " in done.stdout
     words = ("20 seeds", "deliveries", "commands", "elections", "crashes", "loss=", "partition=")
     assert [word for word in words if word not in last] == []
     assert done.stderr == ""
@@ -40,22 +42,50 @@ def test_simulate_as_json_prints_one_object_per_line() -> None:
     (summary,) = map(json.loads, done.stdout.splitlines())
     assert (summary["event"], summary["status"], summary["seeds"]) == ("summary", 0, 20)
     assert summary["effects"]["loss"] > 0
+    assert summary["marks"]["window was full"] > 0
+    assert summary["simulated_s"] > 0 < summary["seconds"]
 
 
 def test_simulate_broken_acceptor_exits_one_with_a_line_that_replays_it(tmp_path: Path) -> None:
-    done = run_simulate("--seeds", "0:20", "--replica", MUTANT)
+    done = run_simulate("--seeds", "0:20", "--replica", MUTANT, "--no-shrink")
     assert done.returncode == 1
     assert "violates I2: a promise never decreases" in done.stdout
     (line,) = (line for line in done.stdout.splitlines() if line.startswith("replay it: "))
     command = line.removeprefix("replay it: python -m jepsen_like simulate ").split()
     traces = [tmp_path / "first", tmp_path / "second"]
     for trace in traces:
-        again = run_simulate(*command[:-1], str(trace))
+        again = run_simulate(*command[:-1], str(trace), "--no-shrink")
         assert again.returncode == 1
     first, second = (trace.read_text() for trace in traces)
     assert first == second
     story = [text.strip() for text in done.stdout.splitlines() if "VIOLATION" in text]
     assert [first.splitlines()[-1].strip()] == story
+
+
+def test_simulate_broken_acceptor_is_shrunk_saved_and_replayed_from_the_file(
+    tmp_path: Path,
+) -> None:
+    saved, page = tmp_path / "case.json", tmp_path / "report.html"
+    done = run_simulate(
+        *("--seeds", "0:20", "--replica", MUTANT, "--save", str(saved), "--report", str(page))
+    )
+    assert done.returncode == 1, done.stderr
+    assert "shrunk to " in done.stdout
+    assert ">>> I2 (a promise never decreases)" in done.stdout
+    assert "I2, a promise never decreases" in page.read_text(encoding="utf-8")
+    again = run_simulate("--replay", str(saved), "--replica", MUTANT)
+    assert again.returncode == 1
+    assert "violates I2" in again.stdout
+    sound = run_simulate("--replay", str(saved))
+    assert (sound.returncode, sound.stdout[:13]) == (0, "no violation:")
+
+
+def test_simulate_with_a_report_tells_a_quiet_seed_in_full(tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    run_simulate("--seeds", "3:4", "--report", str(page))
+    text = page.read_text(encoding="utf-8")
+    assert "Seed 3 violates no invariant" in text
+    assert "simulation, seed 3" in text
 
 
 def test_simulate_violation_as_json_names_seed_invariant_and_replay() -> None:
@@ -64,6 +94,7 @@ def test_simulate_violation_as_json_names_seed_invariant_and_replay() -> None:
     assert summary["violations"] == len(violations) > 0
     assert violations[0]["invariant"] == 2
     assert f"--seeds {violations[0]['seed']}:" in violations[0]["replay"]
+    assert violations[0]["shrunk"]["story"]
 
 
 def test_simulate_one_node_alone_exits_two_because_it_proves_too_little() -> None:
@@ -80,6 +111,7 @@ def test_simulate_one_node_alone_exits_two_because_it_proves_too_little() -> Non
         (["--seeds", "9:9"], "holds no seed"),
         (["--seeds", "0:2", "--trace", "trace"], "takes one seed"),
         (["--seeds", "0:1", "--replica", "paxos.core.replica:Nobody"], "cannot load"),
+        (["--replay", __file__], "no run of a simulation"),
         (["--seeds", "0:1", "--replica", "no.such.module:Replica"], "cannot load"),
     ],
 )
@@ -92,6 +124,6 @@ def test_simulate_what_makes_no_sense_exits_three_and_says_why(
 
 
 def test_simulate_broken_harness_exits_three_and_is_no_verdict() -> None:
-    done = run_simulate("--seeds", "0:1", "--replica", "tests.simulator.mutants.harness:no_replica")
+    done = run_simulate("--seeds", "0:1", "--replica", "tests.simulator.variants:no_replica")
     assert done.returncode == 3
     assert "TypeError" in done.stderr

@@ -5,13 +5,19 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from jepsen_like.sim.plan import BACKGROUND, EFFECTS, SPELLS, draw_plan
-from jepsen_like.sim.simulation import simulate
-from jepsen_like.sim.sweep import PRODUCTION, sweep
+from jepsen_like.sim.marks import AWAITED
+from jepsen_like.sim.plan import BACKGROUND, EFFECTS, SPELLS, Plan, draw_plan
+from jepsen_like.sim.schedule import Schedule, draw_schedule
+from jepsen_like.sim.simulation import Simulation, simulate
+from jepsen_like.sim.sweep import LONG_SEEDS, PRODUCTION, Summary, sweep
+from jepsen_like.sim.world import World
+from paxos.core.replica import Replica
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,12 +31,19 @@ print(digest.hexdigest())
 """
 
 
-def digest_of_trace(seeds: list[int], hash_seed: str) -> str:
+SURROUNDINGS = (
+    {"PYTHONHASHSEED": "0"},
+    {"PYTHONHASHSEED": "4711", "TZ": "Asia/Kathmandu", "LC_ALL": "tr_TR.UTF-8"},
+    {"PYTHONHASHSEED": "4711", "PYTHONOPTIMIZE": "1", "LC_ALL": "C", "TZ": "America/St_Johns"},
+)
+
+
+def digest_of_trace(seeds: list[int], surroundings: dict[str, str]) -> str:
     """Run seeds in a process of their own, and return the digest of their traces."""
     done = subprocess.run(
         [sys.executable, "-c", DIGEST_OF_TRACE.format(seeds=seeds)],
         cwd=ROOT,
-        env={"PYTHONHASHSEED": hash_seed},
+        env=surroundings,
         capture_output=True,
         text=True,
         check=True,
@@ -51,11 +64,87 @@ def test_sweep_over_seeds_makes_each_fault_have_effect() -> None:
     assert set(summary.effects) <= set(EFFECTS)
 
 
-@pytest.mark.parametrize("seeds", [[0, 1], [2, 3]])
-def test_trace_under_other_hash_seeds_is_the_same_byte_for_byte(seeds: list[int]) -> None:
-    digests = {digest_of_trace(seeds, hash_seed) for hash_seed in ("0", "1", "4711")}
+def first_seed(wanted: Callable[[Plan], bool]) -> int:
+    return next(seed for seed in range(10_000) if wanted(draw_plan(seed)))
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        pytest.param(lambda plan: plan.real_log and plan.codec, id="log-and-codec"),
+        pytest.param(lambda plan: plan.edge_config and plan.watchers, id="edge-config"),
+        pytest.param(lambda plan: plan.corruption and plan.recorded, id="corruption"),
+        pytest.param(lambda plan: plan.real_log and "bit rot" in plan.faults, id="rot"),
+        pytest.param(lambda plan: plan.nodes == 7 and plan.permanent, id="seven-nodes"),
+    ],
+)
+def test_trace_in_other_surroundings_is_the_same_byte_for_byte(
+    wanted: Callable[[Plan], bool],
+) -> None:
+    seed = first_seed(wanted)
+    digests = {digest_of_trace([seed], surroundings) for surroundings in SURROUNDINGS}
     assert len(digests) == 1
     assert digests != {hashlib.sha256().hexdigest() + "\n"}
+
+
+def test_simulate_twice_gives_the_same_trace_in_one_process_too() -> None:
+    traces: list[list[str]] = [[], []]
+    for trace in traces:
+        simulate(first_seed(lambda plan: plan.real_log), sink=trace.append)
+    assert traces[0] == traces[1]
+
+
+def test_schedule_without_one_spell_changes_no_choice_of_the_others() -> None:
+    plan = draw_plan(8)
+    schedule = draw_schedule(8, plan)
+    assert len(schedule.spells) > 3
+    told: list[list[str]] = [[], []]
+    left_out = schedule.spells[2]
+    shorter = replace(schedule, spells=tuple(s for s in schedule.spells if s is not left_out))
+    for trace, tried in zip(told, (schedule, shorter), strict=True):
+        simulate(8, sink=trace.append, plan=plan, schedule=tried)
+    same = next(i for i, (a, b) in enumerate(zip(*told, strict=False)) if a != b)
+    assert f"nemesis: spell {left_out.number}," in told[0][same]
+
+
+def test_schedule_that_skips_operations_leaves_the_others_as_they_are() -> None:
+    plan = replace(draw_plan(3), faults=(), watchers=0)
+    # Every element that is written names its client and operation.
+    whole = commands_of(3, plan, Schedule((), operations_max=6))
+    client, number, _ = min(whole).split(".")
+    skip = frozenset({(int(client), int(number))})
+    rest = commands_of(3, plan, Schedule((), skip, operations_max=6))
+    assert rest == {text for text in whole if not text.startswith(f"{client}.{number}.")} != whole
+
+
+def commands_of(seed: int, plan: Plan, schedule: Schedule) -> set[str]:
+    world = World(seed, plan, lambda _: None)
+    simulation = Simulation(world, Replica, schedule)
+    assert simulation.carry_out().number is None
+    assert simulation.recorder is not None
+    asked = [e.value for e in simulation.recorder.entries if e.f in {"write", "append"}]
+    return {value for value in asked if ".0." not in value}
+
+
+def test_outcome_names_the_spells_that_had_effect_and_counts_operations() -> None:
+    outcome = simulate(8)
+    numbers = [spell.number for spell in draw_schedule(8, draw_plan(8)).spells]
+    assert outcome.spells
+    assert set(outcome.spells) <= set(numbers)
+    assert outcome.operations >= outcome.commands > 0
+
+
+def test_long_sweep_in_which_a_fault_or_mark_stays_at_zero_proves_too_little() -> None:
+    summary = Summary(seeds=LONG_SEEDS)
+    for name in EFFECTS:
+        summary.effects[name] = summary.faults = 3 * LONG_SEEDS
+    summary.effects["pause"] = 0
+    summary.marks = dict.fromkeys(AWAITED, 1) | {"no-op was chosen": 0}
+    summary.deliveries = summary.commands = summary.leader_changes = 10**9
+    assert summary.shortfalls() == [
+        "no fault had the effect: pause",
+        "never reached: no-op was chosen",
+    ]
 
 
 def test_simulate_with_a_sink_changes_nothing() -> None:

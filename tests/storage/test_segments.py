@@ -385,6 +385,23 @@ def test_any_failed_sync_ends_the_log_and_loses_nothing_acknowledged() -> None:
     assert 10 < failed < 90
 
 
+def test_segment_whose_name_was_never_synced_may_go_once_the_next_run_has_repeated_it() -> None:
+    disk = made()
+    storage = opened(disk)
+    for slot in (1, 2):
+        storage.append(accepted(slot))
+        storage.sync()
+    written = accepted(1) + accepted(2)
+    storage.append(accepted(3))  # the segment is full: this batch begins another
+    disk.fail_sync(3)  # of the directory, after its zeros and its batch
+    with pytest.raises(StorageFailed):
+        storage.sync()
+    disk.kill()  # the process ends, and the machine goes on
+    assert records(disk) == written + accepted(len(written) + 1)
+    disk.power_cut()
+    assert records(disk) == written + accepted(len(written) + 1)
+
+
 def test_short_write_is_completed_and_synced() -> None:
     for taken in (1, SECTOR, SECTOR + 7, BLOCK - 1):
         disk = made()

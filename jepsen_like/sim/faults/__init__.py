@@ -1,0 +1,1 @@
+"""What can go wrong with a simulated cluster: one function for each kind of spell."""

@@ -1,0 +1,378 @@
+"""Shows each fact of a run to the checkers that it concerns.
+
+Whoever runs a cluster calls these methods, each before or after exactly what its docstring says.
+Nothing else knows which checkers there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from jepsen_like.sim.invariants.bounds import Bounds
+from jepsen_like.sim.invariants.facts import NodeFacts
+from jepsen_like.sim.invariants.histories import Histories
+from jepsen_like.sim.invariants.leadership import Leadership
+from jepsen_like.sim.invariants.ledger import Ledger
+from jepsen_like.sim.invariants.machines import StateMachines
+from jepsen_like.sim.invariants.promises import Promises
+from jepsen_like.sim.invariants.quorums import PhaseOne
+from jepsen_like.sim.invariants.sightings import Sightings
+from jepsen_like.sim.invariants.violation import require
+from jepsen_like.sim.invariants.votes import DurableVotes, refuse
+from jepsen_like.sim.invariants.watermarks import Watermarks
+from jepsen_like.sim.marks import Marks
+from paxos.core.ballot import BALLOT_ZERO
+from paxos.core.config import Configurations
+from paxos.core.effects import Reply
+from paxos.core.events import (
+    ClientGone,
+    DeadlinePassed,
+    DiskFull,
+    Event,
+    ReadsRequested,
+    Received,
+    Submitted,
+    WatchCancelled,
+    WatchRequested,
+)
+from paxos.core.ids import Voter
+from paxos.core.limits import DEFAULT_LIMITS, Limits
+from paxos.core.messages import (
+    Accept,
+    Accepted,
+    Decided,
+    HeartbeatAnswer,
+    Nack,
+    Overloaded,
+    PeerMessage,
+    Prepare,
+    Promise,
+    ReadAnswer,
+    Redirect,
+    Results,
+)
+from paxos.core.records import (
+    AcceptedRecord,
+    DecidedRecord,
+    IssuedRecord,
+    PromisedRecord,
+    Record,
+    WatermarkRecord,
+)
+from paxos.core.replica import Replica
+from paxos.core.state_machine import StateMachine
+
+_ASKS_FOR_A_VOTE = (Prepare, Accept)
+
+
+class Invariants:
+    """All checkers of one run.
+
+    Args:
+        configurations: Who votes, and alpha.
+        models: By name, a state machine of each kind, to be run beside the cluster's.
+        limits: The bounds that the nodes were given.
+
+    Attributes:
+        facts: What is known of each node.
+        marks: How often the run was in each rare state.
+        ledger, machines, histories, leadership: Those checkers that others ask.
+    """
+
+    def __init__(
+        self,
+        configurations: Configurations,
+        models: Mapping[str, StateMachine],
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        self.facts: dict[int, NodeFacts] = {}
+        self.marks = Marks()
+        self.ledger = Ledger(configurations, self.marks)
+        self.machines = StateMachines(self.ledger, models)
+        self.histories = Histories(self.machines, self.marks)
+        self._configurations = configurations
+        self._promises = Promises()
+        self._votes = DurableVotes()
+        self._phase_one = PhaseOne(configurations, self.marks)
+        self._watermarks = Watermarks(self.ledger, self.machines, self.marks)
+        self._bounds = Bounds(limits, configurations.alpha)
+        self._sightings = Sightings(self.marks)
+        self.leadership = Leadership(self.ledger, self._phase_one, self.marks)
+        self._arriving: dict[type, Callable[[NodeFacts, Voter, Any, Replica], None]] = {
+            Promise: self._promise_arrives,
+            Accepted: self._sightings.accepted_arrives,
+            Decided: self._sightings.decided_arrives,
+            HeartbeatAnswer: self._sightings.answer_arrives,
+        }
+        self._coming: dict[type, Callable[[NodeFacts, Any, Replica], None]] = {
+            Submitted: self._submissions_come,
+            ReadsRequested: self._reads_come,
+            WatchRequested: self._watch_comes,
+            WatchCancelled: self._watch_ends,
+            ClientGone: self._client_goes,
+            DeadlinePassed: self._notes_leading,
+            DiskFull: self._notes_leading,
+        }
+        self._grown: dict[type, Callable[[NodeFacts, Replica], None]] = {
+            Submitted: self._bounds.submissions,
+            ReadsRequested: self._bounds.waiting,
+            WatchRequested: self._bounds.waiting,
+            DeadlinePassed: self._deadline_passed,
+            DiskFull: self._deadline_passed,
+        }
+        self._leaving: dict[type, Callable[[NodeFacts, Any, Replica], None]] = {
+            Accepted: self._accepted_leaves,
+            Promise: self._promise_leaves,
+            Prepare: self._prepare_leaves,
+            Accept: self._accept_leaves,
+            Nack: self._nack_leaves,
+        }
+        self._answering: dict[type, Callable[[NodeFacts, Event, Reply, Any], None]] = {
+            Results: self._sightings.results_leave,
+            Overloaded: self._sightings.overload_leaves,
+            Redirect: self._sightings.redirect_leaves,
+            ReadAnswer: self._sightings.read_answered,
+        }
+        self._staged: dict[type, Callable[[NodeFacts, Any, Replica], None]] = {
+            AcceptedRecord: self._acceptance_staged,
+            PromisedRecord: self._promises.promises,
+            IssuedRecord: self._promises.issues,
+            DecidedRecord: self._decision_staged,
+        }
+        self._durable: dict[type, Callable[[NodeFacts, Any], None]] = {
+            AcceptedRecord: self._accepted_durable,
+            PromisedRecord: self._promised_durable,
+            IssuedRecord: self._issued_durable,
+            DecidedRecord: self._decided_durable,
+            WatermarkRecord: self._watermarks.durable,
+        }
+
+    # --- lives ---
+
+    def add(self, voter: Voter) -> NodeFacts:
+        """Watch a node from now on."""
+        facts = self.facts[voter.node] = NodeFacts(voter)
+        return facts
+
+    def restarting(self, facts: NodeFacts) -> None:
+        """A node's machines are made anew, before it recovers."""
+        facts.life += 1
+        facts.applied = 0
+
+    def started(self, facts: NodeFacts, replica: Replica) -> None:
+        """A replica was made from what its disk kept."""
+        facts.up = True
+        facts.full = facts.failed = False
+        facts.unwritten.clear()
+        facts.reads.clear()
+        facts.watches.clear()
+        facts.submission_bytes = 0
+        self._promises.started(facts, replica)
+        self._watermarks.started(facts, replica)
+
+    def died(self, facts: NodeFacts, survived: Sequence[Record]) -> None:
+        """A process ended; ``survived`` turned out durable of what was not known to be."""
+        self.durable(facts, survived)
+        facts.up = False
+        if survived:
+            self.marks.hit("died between write and reply")
+        if not any(each.up for each in self.facts.values()):
+            self.marks.hit("everyone was down")
+
+    def found(self, facts: NodeFacts, survived: Sequence[Record], torn: bool) -> None:
+        """A node read its log; ``survived`` is there though it was not known to be durable."""
+        self.durable(facts, survived)
+        if survived:
+            self.marks.hit("died between write and reply")
+        if torn:
+            self.marks.hit("torn tail was cut")
+
+    def healed(self) -> None:
+        """Nothing goes wrong from now on."""
+        self.recoverable()
+        self.leadership.healed()
+
+    # --- events ---
+
+    def before(self, facts: NodeFacts, event: Event, replica: Replica) -> None:
+        """A replica is about to handle an event."""
+        if type(event) is Received:
+            arrives = self._arriving.get(type(event.message))
+            if arrives is not None:
+                arrives(facts, event.sender, event.message, replica)
+        else:
+            comes = self._coming.get(type(event))
+            if comes is not None:
+                comes(facts, event, replica)
+
+    def handled(self, facts: NodeFacts, event: Event, replica: Replica) -> None:
+        """A replica handled an event, and all its effects were taken note of."""
+        promised = replica.acceptor.promised
+        if promised is not facts.promised:
+            self._promises.holds(facts, promised)
+        decided = replica.learner.decided_through
+        if decided != facts.decided_through:
+            self._watermarks.decided(facts, replica, decided)
+        applied = replica.executor.applied_through
+        if applied != facts.applied_through:
+            self._watermarks.applied(facts, applied)
+        grown = self._grown.get(type(event))
+        if grown is not None:
+            grown(facts, replica)
+        elif facts.full and type(event) is Received and type(event.message) in _ASKS_FOR_A_VOTE:
+            self.marks.hit("full disk refused a vote")
+
+    def _promise_arrives(
+        self, facts: NodeFacts, sender: Voter, promise: Promise, _: Replica
+    ) -> None:
+        self._phase_one.promise_arrives(sender, facts.life, promise)
+
+    @staticmethod
+    def _submissions_come(facts: NodeFacts, event: Submitted, _: Replica) -> None:
+        largest = max(len(submission.payload) for submission in event.submissions)
+        facts.submission_bytes = max(facts.submission_bytes, largest)
+
+    @staticmethod
+    def _reads_come(facts: NodeFacts, event: ReadsRequested, _: Replica) -> None:
+        for client, read in event.reads:
+            facts.reads.setdefault(client, {})[read.number] = read
+
+    @staticmethod
+    def _watch_comes(facts: NodeFacts, event: WatchRequested, _: Replica) -> None:
+        facts.watches.setdefault(event.client, {})[event.watch.number] = None
+
+    @staticmethod
+    def _watch_ends(facts: NodeFacts, event: WatchCancelled, _: Replica) -> None:
+        facts.watches.get(event.client, {}).pop(event.number, None)
+
+    @staticmethod
+    def _client_goes(facts: NodeFacts, event: ClientGone, _: Replica) -> None:
+        facts.reads.pop(event.client, None)
+        facts.watches.pop(event.client, None)
+
+    @staticmethod
+    def _notes_leading(facts: NodeFacts, event: Event, replica: Replica) -> None:
+        facts.led = replica.proposer.leading
+        if isinstance(event, DiskFull):
+            facts.full = event.full
+
+    def _deadline_passed(self, facts: NodeFacts, replica: Replica) -> None:
+        self._bounds.everything(facts, replica)
+        if facts.led and not replica.proposer.leading:
+            self.marks.hit("leader gave way by itself")
+
+    # --- effects ---
+
+    def staged(self, facts: NodeFacts, records: Sequence[Record], replica: Replica) -> None:
+        """A node asks for records to be written."""
+        if facts.full and records:
+            require(False, 14, "{} writes to a full disk", facts.voter)
+        for record in records:
+            facts.unwritten.append(record)
+            look = self._staged.get(type(record))
+            if look is not None:
+                look(facts, record, replica)
+
+    def _acceptance_staged(
+        self, facts: NodeFacts, record: AcceptedRecord, replica: Replica
+    ) -> None:
+        self._promises.accepts(facts, record)
+        if record.ballot.node == facts.voter.node:
+            # A leader takes its own Accept without sending it.
+            accept = Accept(record.ballot, record.slot, record.value, 0)
+            self._accept_leaves(facts, accept, replica)
+
+    def _decision_staged(self, facts: NodeFacts, record: DecidedRecord, replica: Replica) -> None:
+        self.ledger.marked(facts.voter.node, record.slot, record.value)
+        if record.slot > replica.learner.decided_through:
+            self.marks.hit("decided above a hole")
+
+    def answers(self, facts: NodeFacts, event: Event, reply: Reply) -> None:
+        """A replica that handles ``event`` answers a client."""
+        look = self._answering.get(type(reply.message))
+        if look is not None:
+            look(facts, event, reply, reply.message)
+
+    def leaves(self, facts: NodeFacts, message: PeerMessage, replica: Replica) -> None:
+        """A message leaves its node (or goes to the node itself)."""
+        check = self._leaving.get(type(message))
+        if check is not None:
+            check(facts, message, replica)
+
+    def _accepted_leaves(self, facts: NodeFacts, message: Accepted, _: Replica) -> None:
+        self._votes.accepted_leaves(facts, message)
+
+    def _promise_leaves(self, facts: NodeFacts, message: Promise, _: Replica) -> None:
+        self._votes.promise_leaves(facts, message)
+
+    def _prepare_leaves(self, facts: NodeFacts, prepare: Prepare, _: Replica) -> None:
+        self._votes.prepare_leaves(facts, prepare)
+        self._phase_one.prepares(facts.voter.node, facts.life, prepare)
+
+    def _nack_leaves(self, facts: NodeFacts, nack: Nack, _: Replica) -> None:
+        led = self.leadership.ballots
+        self._sightings.nack_leaves(nack, nack.ballot in led or nack.promised in led)
+
+    def _accept_leaves(self, facts: NodeFacts, accept: Accept, replica: Replica) -> None:
+        if accept is facts.proposed:
+            return  # the same object goes to all voters
+        facts.proposed = accept
+        if facts.failed:
+            refuse(facts, accept)
+        if accept.ballot not in self.leadership.ballots:
+            self.leadership.leads(accept.ballot)
+        self._phase_one.accept_leaves(accept, replica.learner)
+        self._bounds.slots(facts, replica)
+        self.ledger.proposed(facts.voter.node, accept)
+
+    # --- disks ---
+
+    def durable(self, facts: NodeFacts, records: Sequence[Record]) -> None:
+        """Records became durable, or turned out to be."""
+        for record in records:
+            self._votes.durable(facts, record)
+            self._durable[type(record)](facts, record)
+
+    def _accepted_durable(self, facts: NodeFacts, record: AcceptedRecord) -> None:
+        ballot, slot, value = record.ballot, record.slot, record.value
+        facts.durable_votes.add((ballot, slot))
+        if ballot is not facts.durable_promised:
+            facts.durable_promised = max(facts.durable_promised, ballot)
+        before = facts.held.get(slot)
+        if before is not None and before[1] is not value and before[1] != value:
+            self.marks.hit("accepted value overruled")
+        facts.held[slot] = (ballot, value)
+        facts.open[slot] = None
+        facts.highest = max(facts.highest, slot)
+        self.ledger.accepted(facts.voter, record)
+
+    @staticmethod
+    def _promised_durable(facts: NodeFacts, record: PromisedRecord) -> None:
+        facts.durable_promised = max(facts.durable_promised, record.ballot)
+
+    @staticmethod
+    def _issued_durable(facts: NodeFacts, record: IssuedRecord) -> None:
+        facts.durable_issued.add(record.ballot)
+        facts.issued = max(facts.issued, record.ballot)
+
+    @staticmethod
+    def _decided_durable(facts: NodeFacts, record: DecidedRecord) -> None:
+        facts.open.pop(record.slot, None)
+
+    def recoverable(self) -> None:
+        """Invariant 10: every phase-1 quorum of disks would give back every chosen value.
+
+        Of those that can still form one: a condemned node never promises again.
+        """
+        for slot, value in self.ledger.chosen.items():
+            quorums = self._configurations.at(slot).quorums
+            blind = 0
+            for voter in quorums.voters:
+                facts = self.facts[voter.node]
+                if facts.condemned or facts.voter != voter:
+                    continue
+                _, held = facts.held.get(slot, (BALLOT_ZERO, None))
+                blind += held is not value and held != value
+            text = "slot {} was chosen, but {} voters hold another value or none there"
+            require(blind < quorums.phase1, 10, text, slot, blind)

@@ -1,0 +1,61 @@
+"""The faults by name: every draw makes sense for every size of cluster."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from jepsen_like.live.link_faults import Partition
+from jepsen_like.live.menu import DRAWS, KINDS, LANES, PERIODS_S, needs_node_program, refusal
+from jepsen_like.live.process_faults import Kill
+from jepsen_like.live.shapes import NODES_MIN, ONE_WAY
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_draws_of_a_kind_for_every_cluster_are_of_that_kind(kind: str) -> None:
+    for nodes in range(2, 8):
+        for seed in range(30):
+            for draw in DRAWS[kind]:
+                fault = draw(random.Random(seed), nodes)
+                assert fault.kind == kind
+                if isinstance(fault, Partition):
+                    assert nodes >= NODES_MIN.get(fault.shape, 2)
+                    assert fault.how == "hold" or fault.shape not in ONE_WAY
+
+
+def test_draw_of_a_fault_with_the_same_chance_is_the_same() -> None:
+    for draws in DRAWS.values():
+        for draw in draws:
+            assert draw(random.Random(5), 3) == draw(random.Random(5), 3)
+
+
+def test_every_second_kill_drawn_is_of_the_leader() -> None:
+    drawn = [draw(random.Random(1), 3) for draw in DRAWS["kill"]]
+    assert drawn == [Kill("leader"), Kill("any")]
+
+
+def test_lanes_together_hold_every_kind_once() -> None:
+    assert sorted(kind for kinds in LANES.values() for kind in kinds) == sorted(KINDS)
+    assert set(PERIODS_S) == set(LANES)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "network", "said"),
+    [
+        (["kill", "pause", "partition"], "proxy", ""),
+        (["kill", "loss"], "namespaces", ""),
+        (["kill", "lightning"], "proxy", "no fault is called 'lightning'; there are: kill, "),
+        (["delay"], "namespaces", "'delay' needs the proxy network"),
+    ],
+)
+def test_refusal_of_kinds_says_what_is_wrong(kinds: list[str], network: str, said: str) -> None:
+    assert refusal(kinds, network).startswith(said)
+    assert bool(refusal(kinds, network)) == bool(said)
+
+
+def test_faults_inside_nodes_alone_need_the_program_with_fault_points() -> None:
+    plain = ("kill", "kill-all", "restart-storm", "pause", *LANES["links"])
+    assert not needs_node_program(plain)
+    for kind in set(KINDS) - set(plain):
+        assert needs_node_program(["kill", kind])

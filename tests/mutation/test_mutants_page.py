@@ -1,0 +1,18 @@
+"""The table of known bugs in docs/testing.md lists those of tests/mutants, each once."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.mutation.test_mutant_patches import DIRECTORY, MUTANTS
+
+PAGE = DIRECTORY.parents[1] / "docs" / "testing.md"
+
+
+@pytest.mark.skipif(not PAGE.exists(), reason="docs/testing.md is not written yet")
+def test_table_of_the_manual_lists_exactly_the_mutants_there_are() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([A-Z]\d+) \| ([^|]+) \|", text, re.MULTILINE)
+    assert rows == [(mutant.id, mutant.title) for mutant in MUTANTS]
