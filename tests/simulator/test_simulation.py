@@ -52,15 +52,11 @@ def digest_of_trace(seeds: list[int], surroundings: dict[str, str]) -> str:
 
 
 def test_simulate_production_replica_finds_nothing_and_proves_enough() -> None:
-    summary = sweep(range(10_000, 10_040), 2, PRODUCTION, lambda _: None)
+    summary = sweep(range(LONG_SEEDS), 2, PRODUCTION, lambda _: None)
     assert [(found.seed, found.text) for found in summary.violations] == []
+    # Each fault had effect and each mark was reached: in so many seeds none may stay at zero.
     assert summary.shortfalls() == []
-    assert summary.seeds == 40
-
-
-def test_sweep_over_seeds_makes_each_fault_have_effect() -> None:
-    summary = sweep(range(20_000, 20_040), 2, PRODUCTION, lambda _: None)
-    assert [name for name, count in summary.effects_by_fault().items() if not count] == []
+    assert summary.seeds == LONG_SEEDS == 2000
     assert set(summary.effects) <= set(EFFECTS)
 
 
