@@ -87,6 +87,9 @@ FIELDS: Final = ("process", "type", "f", "key", "value", "time")
 
 TYPES: Final = frozenset(get_args(EntryType))
 
+TOLD_BY_NEMESIS: Final = ("type", "key", "time", "error")
+"""What reports read of a line of the nemesis, beside its ``f`` and its value."""
+
 Parse = Callable[[str], Entry | None]
 """Makes an entry of a line; None if the line is none, ValueError if it is wrong."""
 
@@ -184,12 +187,14 @@ def _goodness(entry: Entry) -> Iterator[tuple[str, bool]]:
 
 
 def _nemesis_entry(fields: dict[str, Any]) -> Entry:
-    """Make an entry of what the nemesis did; checkers skip it, so it may lack what it likes."""
-    type_ = fields.get("type", "info")
-    if type_ not in TYPES:
-        raise ValueError(f"type is {type_!r}, not {MEANING['type']}")
-    key, time, error = fields.get("key"), fields.get("time", 0), fields.get("error")
-    return Entry(NEMESIS, type_, str(fields.get("f")), key, fields.get("value"), time, error)
+    """Make an entry of what the nemesis did. Checkers skip it, so no shape of it is wrong.
+
+    A field that is not as in our own lines is left out.
+    """
+    entry = Entry(NEMESIS, "info", str(fields.get("f")), None, fields.get("value"), 0)
+    told = entry._replace(**{name: fields[name] for name in TOLD_BY_NEMESIS if name in fields})
+    wrong = {name for name, good in _goodness(told) if not good}.intersection(TOLD_BY_NEMESIS)
+    return told._replace(**{name: getattr(entry, name) for name in wrong})
 
 
 def _refuse_constant(name: str) -> Any:

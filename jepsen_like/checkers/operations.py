@@ -40,8 +40,8 @@ class Recorded:
 
     Attributes:
         history: The entries.
-        keys: The operations of each key, in the order in which the keys come up; a history whose
-            model is one object has the single key None.
+        keys: The operations of each key, in the order in which the keys come up, also of those
+            where nothing happened; a history whose model is one object has the single key None.
         operations: How many were begun, by clients.
         answered: How many were answered ``ok``.
         unknown_outcome: How many ended ``info`` or never.
@@ -92,6 +92,8 @@ class Recorded:
                         found[2].append(class_of(asked, argument, value, True))
                     elif type_ == "info":
                         unknown.append(begin)
+                    else:
+                        keys.setdefault(begin[2], Operations([], [], [], []))
         except BadOperation as error:
             raise HistoryError(str(error), position) from None
         self.operations, self.answered = begun + 1, answered + 1

@@ -15,6 +15,7 @@ import click
 
 from jepsen_like.checkers.linearizability import MODELS, Budget, check
 from jepsen_like.cli.exits import Exit
+from jepsen_like.cli.finite import FiniteRange
 from jepsen_like.formats import FORMATS, read_file
 from jepsen_like.history import HistoryError
 
@@ -38,7 +39,7 @@ MEGABYTE = 1_000_000
 @click.option(
     "--time",
     "seconds",
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     default=Budget().seconds,
     show_default=True,
     metavar="S",

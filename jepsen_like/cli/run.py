@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from jepsen_like.cli.exits import Exit
+from jepsen_like.cli.finite import FiniteRange
 from jepsen_like.verdict import Verdict
 from jepsen_like.workload.base import Workload
 from jepsen_like.workload.catalog import WORKLOADS, UnknownWorkload, find
@@ -114,7 +115,7 @@ class Kinds(click.ParamType[tuple[str, ...]]):
 @click.option(
     "--time",
     "seconds",
-    type=click.FloatRange(min=3),
+    type=FiniteRange(min=3),
     default=60.0,
     show_default=True,
     metavar="SECONDS",
@@ -170,7 +171,7 @@ class Kinds(click.ParamType[tuple[str, ...]]):
 )
 @click.option(
     "--rate",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     default=400.0,
     show_default=True,
     metavar="R",
@@ -179,7 +180,7 @@ class Kinds(click.ParamType[tuple[str, ...]]):
 @click.option(
     "--timeout",
     "timeout_s",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     default=4.0,
     show_default=True,
     metavar="SECONDS",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import trio
@@ -36,6 +36,15 @@ LEADER_TIMEOUT_S = 1.0
 """For so long the next spell waits for a leader: it may not come while another spell lasts."""
 
 CLEAN_WISH = {"disk_full": False, "sync_delay_s": 0.0, "sync_fails": False, "clock_rate": 1.0}
+
+
+def deal(deck: list[tuple[str, Draw]], effects: Mapping[str, int]) -> tuple[str, Draw]:
+    """Take the next card off a deck, of a kind that had no effect yet if one is left.
+
+    So that a short run, too, sees each kind that was asked for.
+    """
+    position = next((i for i, (kind, _) in enumerate(deck) if not effects.get(kind, 0)), 0)
+    return deck.pop(position)
 
 
 def _ignore(_: str, __: Any) -> None:
@@ -149,7 +158,7 @@ class Nemesis:
             if not deck:
                 deck = [(kind, draw) for kind in kinds for draw in DRAWS[kind]]
                 rng.shuffle(deck)
-            kind, draw = deck.pop()
+            kind, draw = deal(deck, self.in_flight_effects)
             fault = draw(rng, len(self._cluster.nodes))
             next_at = trio.current_time() + rng.uniform(*PERIODS_S[lane])
             with trio.CancelScope(shield=True):

@@ -280,7 +280,7 @@ class Proposer:
             elif reported:
                 value = NOOP
             else:
-                voters = len(configuration.voters)
+                voters = len(configuration.quorums.voters)
                 value = self._batch(self._clock.stamp(voters, latest_stamp, now))
                 if self._me in configuration.quorums.voters:
                     self._unwritten = slot

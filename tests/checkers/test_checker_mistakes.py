@@ -148,6 +148,12 @@ def test_history_in_which_nothing_was_answered_is_unknown(model: str) -> None:
     assert verdict(hand, model) == "unknown"
 
 
+def test_keys_whose_operations_failed_or_ended_unknown_are_counted() -> None:
+    hand = Hand().done(1, "write", 1, None, "a").invoke(1, "write", 1, "b").fail(1, "overloaded")
+    hand.invoke(1, "read", None, "c").fail(1, "timeout").invoke(1, "read", None, "d").info(1)
+    assert check(hand.history, "kv").keys == 4
+
+
 def test_history_of_the_nemesis_alone_is_unknown() -> None:
     result = check([Entry(NEMESIS, "info", "kill", None, "n1", 0)], "counter")
     assert (result.verdict, result.operations) == ("unknown", 0)

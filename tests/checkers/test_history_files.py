@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jepsen_like.checkers.linearizability import check
 from jepsen_like.edn import parse_edn
 from jepsen_like.formats import read_file
 from jepsen_like.history import (
@@ -73,6 +74,23 @@ def test_process_used_again_after_fail_or_ok_is_read(tmp_path: Path) -> None:
     failed = OK.replace('"ok"', '"fail"')
     path = written(tmp_path, f"{INVOKE}\n{OK}\n{INVOKE}\n{failed}\n{INVOKE}")
     assert len(read_history(path)) == 5
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        "",
+        ', "type": "start"',
+        ', "type": [1], "f": {"a": 1}, "value": [[]]',
+        ', "type": "info", "f": "kill", "key": ["n1"], "time": "noon", "error": 3',
+    ],
+)
+def test_line_of_the_nemesis_of_any_shape_is_read_and_skipped(tmp_path: Path, fields: str) -> None:
+    path = written(tmp_path, f'{{"process": "nemesis"{fields}}}\n{INVOKE}\n{OK}')
+    nemesis, *entries = read_history(path)
+    assert nemesis._replace(f="", value=None) == Entry("nemesis", "info", "", None, None, 0)
+    assert [entry.type for entry in entries] == ["invoke", "ok"]
+    assert check([nemesis, *entries], "append").operations == 1
 
 
 def test_time_that_goes_back_leaves_the_order_to_the_file(tmp_path: Path) -> None:

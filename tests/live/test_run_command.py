@@ -47,6 +47,9 @@ def result(directory: Path) -> dict[str, Any]:
         (("--workload", "register", "--nemesis", "kill,meteor"), "no fault 'meteor'"),
         (("--workload", "register", "--machine", "nowhere:Nothing"), "no module 'nowhere'"),
         (("--workload", "register", "--time", "1"), "--time"),
+        (("--workload", "register", "--time", "nan"), "nan is not a finite number"),
+        (("--workload", "register", "--rate", "inf"), "inf is not a finite number"),
+        (("--workload", "register", "--timeout", "nan"), "nan is not a finite number"),
         (("--workload", "os:path"), "is no jepsen_like.workload.base.Workload"),
     ],
 )

@@ -284,12 +284,20 @@ def test_reads_lost_with_a_ballot_are_marked(scene: Scene) -> None:
     assert scene.hit == ["barrier round was lost"]
 
 
+def is_confirmed(scene: Scene, number: int) -> None:
+    answer = HeartbeatAnswer(number, BALLOT_ZERO, BALLOT_ZERO, True, 0, 0)
+    scene.checks.leaves(scene.facts[2], answer, scene.replica)
+    scene.arrives(1, VOTERS[1], answer)
+
+
 def test_reads_answered_long_after_they_came_are_marked(scene: Scene) -> None:
     asked = ReadsRequested([(1, READ)])
     scene.checks.before(scene.facts[1], asked, scene.replica)
+    is_confirmed(scene, 1)
     scene.answers(asked, ReadAnswer(READ.number, Status.DONE, 1, b""))
     assert scene.hit == []
     scene.checks.before(scene.facts[1], asked, scene.replica)
+    is_confirmed(scene, 2)
     scene.answers(PeerConnected(VOTERS[1]), ReadAnswer(READ.number, Status.DONE, 1, b""))
     assert scene.hit == ["read waited for its slot"]
 

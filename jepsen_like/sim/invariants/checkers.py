@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jepsen_like.sim.invariants.bounds import Bounds
+from jepsen_like.sim.invariants.confirmations import Confirmations
 from jepsen_like.sim.invariants.facts import NodeFacts
 from jepsen_like.sim.invariants.histories import Histories
 from jepsen_like.sim.invariants.leadership import Leadership
@@ -43,6 +44,7 @@ from paxos.core.messages import (
     Accepted,
     Decided,
     HeartbeatAnswer,
+    Level,
     Nack,
     Overloaded,
     PeerMessage,
@@ -98,12 +100,13 @@ class Invariants:
         self._watermarks = Watermarks(self.ledger, self.machines, self.marks)
         self._bounds = Bounds(limits, configurations.alpha)
         self._sightings = Sightings(self.marks)
+        self._confirmations = Confirmations(configurations, self.facts)
         self.leadership = Leadership(self.ledger, self._phase_one, self.marks)
         self._arriving: dict[type, Callable[[NodeFacts, Voter, Any, Replica], None]] = {
             Promise: self._promise_arrives,
             Accepted: self._sightings.accepted_arrives,
             Decided: self._sightings.decided_arrives,
-            HeartbeatAnswer: self._sightings.answer_arrives,
+            HeartbeatAnswer: self._answer_arrives,
         }
         self._coming: dict[type, Callable[[NodeFacts, Any, Replica], None]] = {
             Submitted: self._submissions_come,
@@ -127,12 +130,13 @@ class Invariants:
             Prepare: self._prepare_leaves,
             Accept: self._accept_leaves,
             Nack: self._nack_leaves,
+            HeartbeatAnswer: self._confirmations.answer_leaves,
         }
         self._answering: dict[type, Callable[[NodeFacts, Event, Reply, Any], None]] = {
             Results: self._sightings.results_leave,
             Overloaded: self._sightings.overload_leaves,
             Redirect: self._sightings.redirect_leaves,
-            ReadAnswer: self._sightings.read_answered,
+            ReadAnswer: self._read_answered,
         }
         self._staged: dict[type, Callable[[NodeFacts, Any, Replica], None]] = {
             AcceptedRecord: self._acceptance_staged,
@@ -168,6 +172,7 @@ class Invariants:
         facts.reads.clear()
         facts.watches.clear()
         facts.submission_bytes = 0
+        self._confirmations.started(facts)
         self._promises.started(facts, replica)
         self._watermarks.started(facts, replica)
 
@@ -228,15 +233,22 @@ class Invariants:
     ) -> None:
         self._phase_one.promise_arrives(sender, facts.life, promise)
 
+    def _answer_arrives(
+        self, facts: NodeFacts, sender: Voter, answer: HeartbeatAnswer, replica: Replica
+    ) -> None:
+        self._sightings.answer_arrives(facts, sender, answer, replica)
+        self._confirmations.answer_arrives(facts, sender, answer, replica)
+
     @staticmethod
     def _submissions_come(facts: NodeFacts, event: Submitted, _: Replica) -> None:
         largest = max(len(submission.payload) for submission in event.submissions)
         facts.submission_bytes = max(facts.submission_bytes, largest)
 
-    @staticmethod
-    def _reads_come(facts: NodeFacts, event: ReadsRequested, _: Replica) -> None:
+    def _reads_come(self, facts: NodeFacts, event: ReadsRequested, _: Replica) -> None:
         for client, read in event.reads:
             facts.reads.setdefault(client, {})[read.number] = read
+            if read.level is Level.LINEARIZABLE:
+                self._confirmations.read_comes(facts, client, read)
 
     @staticmethod
     def _watch_comes(facts: NodeFacts, event: WatchRequested, _: Replica) -> None:
@@ -293,6 +305,14 @@ class Invariants:
         look = self._answering.get(type(reply.message))
         if look is not None:
             look(facts, event, reply, reply.message)
+
+    def _read_answered(
+        self, facts: NodeFacts, event: Event, reply: Reply, answer: ReadAnswer
+    ) -> None:
+        read = facts.reads.get(reply.client, {}).get(answer.number)
+        if read is not None and read.level is Level.LINEARIZABLE:
+            self._confirmations.read_answered(facts, reply.client, read, answer)
+        self._sightings.read_answered(facts, event, reply, answer)
 
     def leaves(self, facts: NodeFacts, message: PeerMessage, replica: Replica) -> None:
         """A message leaves its node (or goes to the node itself)."""
