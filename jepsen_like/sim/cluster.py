@@ -51,7 +51,7 @@ class Cluster:
         voters = [Voter(n, rng.getrandbits(60)) for n in range(1, plan.nodes + 1)]
         quorums = Quorums(frozenset(voters), plan.phase1, plan.phase2)
         configurations = Configurations(Configuration(1, quorums), plan.alpha)
-        self.invariants = Invariants(configurations, machines(), plan.limits)
+        self.invariants = Invariants(configurations, machines(), plan.limits, plan.timing)
         # Every node decodes every batch. Seeds that share nothing do it again each time.
         unpack: Unpack = codec.unpack_batch
         if not plan.codec:

@@ -476,6 +476,7 @@ class SimNode:
 
     def _handle(self, event: Event, replica: Replica) -> None:
         """Hand one event to the replica, and what it says to itself after it."""
+        self.facts.now = self._now.monotonic
         self._step(event, replica)
         while self._to_self:
             self._step(Received(self.voter, self._to_self.popleft()), replica)

@@ -8,14 +8,21 @@ from contextlib import contextmanager
 
 import pytest
 
-from jepsen_like.sim.invariants import Invariants, Violation
+from jepsen_like.sim.invariants import Invariants, NodeFacts, Violation
 from jepsen_like.workload.registers import REGISTERS, make_machines, operation
-from paxos.core.ballot import Ballot
+from paxos.core.ballot import BALLOT_ZERO, Ballot
 from paxos.core.config import Configuration, Configurations
 from paxos.core.events import Received
 from paxos.core.ids import Instant, Voter
 from paxos.core.limits import DEFAULT_LIMITS, Limits
-from paxos.core.messages import Accept, Accepted, PeerMessage, Prepare, Promise
+from paxos.core.messages import (
+    Accept,
+    Heartbeat,
+    HeartbeatAnswer,
+    PeerMessage,
+    Prepare,
+    Promise,
+)
 from paxos.core.quorum import Quorums
 from paxos.core.records import (
     AcceptedRecord,
@@ -50,13 +57,15 @@ class Stage:
             Instant(0.0, 0),
         )
 
-    def leaves(self, node: int, message: Prepare | Promise | Accept | Accepted) -> None:
+    def leaves(self, node: int, message: PeerMessage) -> None:
         self.checks.leaves(self.facts[node], message, self.replica)
 
     def arrives(self, node: int, sender: Voter, message: PeerMessage) -> None:
         self.checks.before(self.facts[node], Received(sender, message), self.replica)
 
     def writes(self, node: int, *records: Record) -> None:
+        if any(isinstance(record, IssuedRecord) for record in records):
+            all_are_willing(self.checks, self.facts[node], self.replica)
         self.checks.staged(self.facts[node], records, self.replica)
         self.checks.durable(self.facts[node], records)
 
@@ -80,6 +89,15 @@ class Stage:
         command = operation(*words)
         at = Stamp(slot, 0, 1)
         self.checks.machines.runs(self.facts[node], REGISTERS, at, command, result, False)
+
+
+def all_are_willing(checks: Invariants, facts: NodeFacts, replica: Replica) -> None:
+    """Let every other voter tell a node that it hears no leader, so that it may campaign."""
+    checks.leaves(facts, Heartbeat(1, BALLOT_ZERO, False, 0), replica)
+    for voter in VOTERS:
+        if voter != facts.voter:
+            answer = HeartbeatAnswer(1, BALLOT_ZERO, BALLOT_ZERO, True, 0, 0)
+            checks.before(facts, Received(voter, answer), replica)
 
 
 @contextmanager

@@ -57,6 +57,7 @@ from paxos.core.records import (
 )
 from paxos.core.replica import Replica
 from paxos.core.value import NOOP, Value
+from tests.simulator.stage import all_are_willing
 
 VOTERS = tuple(Voter(node, node * 11) for node in (1, 2, 3))
 CONFIGURATIONS = Configurations(Configuration(1, Quorums.majority(VOTERS)), alpha=2)
@@ -82,6 +83,8 @@ class Scene:
         return [name for name, count in self.checks.marks.counts.items() if count]
 
     def writes(self, node: int, *records: Record) -> None:
+        if any(isinstance(record, IssuedRecord) for record in records):
+            all_are_willing(self.checks, self.facts[node], self.replica)
         self.checks.staged(self.facts[node], records, self.replica)
         self.checks.durable(self.facts[node], records)
 

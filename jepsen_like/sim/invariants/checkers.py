@@ -11,6 +11,7 @@ from typing import Any
 
 from jepsen_like.sim.invariants.bounds import Bounds
 from jepsen_like.sim.invariants.confirmations import Confirmations
+from jepsen_like.sim.invariants.elections import Elections
 from jepsen_like.sim.invariants.facts import NodeFacts
 from jepsen_like.sim.invariants.histories import Histories
 from jepsen_like.sim.invariants.leadership import Leadership
@@ -38,11 +39,12 @@ from paxos.core.events import (
     WatchRequested,
 )
 from paxos.core.ids import Voter
-from paxos.core.limits import DEFAULT_LIMITS, Limits
+from paxos.core.limits import DEFAULT_LIMITS, DEFAULT_TIMING, Limits, Timing
 from paxos.core.messages import (
     Accept,
     Accepted,
     Decided,
+    Heartbeat,
     HeartbeatAnswer,
     Level,
     Nack,
@@ -75,6 +77,7 @@ class Invariants:
         configurations: Who votes, and alpha.
         models: By name, a state machine of each kind, to be run beside the cluster's.
         limits: The bounds that the nodes were given.
+        timing: Their durations.
 
     Attributes:
         facts: What is known of each node.
@@ -87,6 +90,7 @@ class Invariants:
         configurations: Configurations,
         models: Mapping[str, StateMachine],
         limits: Limits = DEFAULT_LIMITS,
+        timing: Timing = DEFAULT_TIMING,
     ) -> None:
         self.facts: dict[int, NodeFacts] = {}
         self.marks = Marks()
@@ -101,6 +105,7 @@ class Invariants:
         self._bounds = Bounds(limits, configurations.alpha)
         self._sightings = Sightings(self.marks)
         self._confirmations = Confirmations(configurations, self.facts)
+        self._elections = Elections(configurations, timing)
         self.leadership = Leadership(self.ledger, self._phase_one, self.marks)
         self._arriving: dict[type, Callable[[NodeFacts, Voter, Any, Replica], None]] = {
             Promise: self._promise_arrives,
@@ -130,6 +135,7 @@ class Invariants:
             Prepare: self._prepare_leaves,
             Accept: self._accept_leaves,
             Nack: self._nack_leaves,
+            Heartbeat: self._heartbeat_leaves,
             HeartbeatAnswer: self._confirmations.answer_leaves,
         }
         self._answering: dict[type, Callable[[NodeFacts, Event, Reply, Any], None]] = {
@@ -141,7 +147,7 @@ class Invariants:
         self._staged: dict[type, Callable[[NodeFacts, Any, Replica], None]] = {
             AcceptedRecord: self._acceptance_staged,
             PromisedRecord: self._promises.promises,
-            IssuedRecord: self._promises.issues,
+            IssuedRecord: self._issue_staged,
             DecidedRecord: self._decision_staged,
         }
         self._durable: dict[type, Callable[[NodeFacts, Any], None]] = {
@@ -173,6 +179,7 @@ class Invariants:
         facts.watches.clear()
         facts.submission_bytes = 0
         self._confirmations.started(facts)
+        self._elections.started(facts)
         self._promises.started(facts, replica)
         self._watermarks.started(facts, replica)
 
@@ -238,6 +245,7 @@ class Invariants:
     ) -> None:
         self._sightings.answer_arrives(facts, sender, answer, replica)
         self._confirmations.answer_arrives(facts, sender, answer, replica)
+        self._elections.answer_arrives(facts, sender, answer)
 
     @staticmethod
     def _submissions_come(facts: NodeFacts, event: Submitted, _: Replica) -> None:
@@ -266,11 +274,13 @@ class Invariants:
     @staticmethod
     def _notes_leading(facts: NodeFacts, event: Event, replica: Replica) -> None:
         facts.led = replica.proposer.leading
+        facts.due = isinstance(event, DeadlinePassed)
         if isinstance(event, DiskFull):
             facts.full = event.full
 
     def _deadline_passed(self, facts: NodeFacts, replica: Replica) -> None:
         self._bounds.everything(facts, replica)
+        facts.due = False
         if facts.led and not replica.proposer.leading:
             self.marks.hit("leader gave way by itself")
 
@@ -294,6 +304,10 @@ class Invariants:
             # A leader takes its own Accept without sending it.
             accept = Accept(record.ballot, record.slot, record.value, 0)
             self._accept_leaves(facts, accept, replica)
+
+    def _issue_staged(self, facts: NodeFacts, record: IssuedRecord, replica: Replica) -> None:
+        self._promises.issues(facts, record, replica)
+        self._elections.campaigns(facts, record)
 
     def _decision_staged(self, facts: NodeFacts, record: DecidedRecord, replica: Replica) -> None:
         self.ledger.marked(facts.voter.node, record.slot, record.value)
@@ -329,6 +343,9 @@ class Invariants:
     def _prepare_leaves(self, facts: NodeFacts, prepare: Prepare, _: Replica) -> None:
         self._votes.prepare_leaves(facts, prepare)
         self._phase_one.prepares(facts.voter.node, facts.life, prepare)
+
+    def _heartbeat_leaves(self, facts: NodeFacts, heartbeat: Heartbeat, _: Replica) -> None:
+        self._elections.heartbeat_leaves(facts, heartbeat)
 
     def _nack_leaves(self, facts: NodeFacts, nack: Nack, _: Replica) -> None:
         led = self.leadership.ballots

@@ -42,6 +42,8 @@ class NodeFacts:
         reads: Reads that wait in it, by client connection and number.
         watches: Watches that wait in it, by client connection and number.
         submission_bytes: The size of the largest submission that came in this life.
+        now: Its monotonic clock, as it last read it.
+        due: It handles a deadline: when a leader judges itself.
     """
 
     voter: Voter
@@ -67,3 +69,5 @@ class NodeFacts:
     reads: dict[ClientId, dict[int, Read]] = field(default_factory=dict)
     watches: dict[ClientId, dict[int, None]] = field(default_factory=dict)
     submission_bytes: int = 0
+    now: float = 0.0
+    due: bool = False
