@@ -107,6 +107,11 @@ class Invariants:
         self._confirmations = Confirmations(configurations, self.facts)
         self._elections = Elections(configurations, timing)
         self.leadership = Leadership(self.ledger, self._phase_one, self.marks)
+        self._route_events()
+        self._route_effects()
+
+    def _route_events(self) -> None:
+        """Say who looks at what comes to a node, by type."""
         self._arriving: dict[type, Callable[[NodeFacts, Voter, Any, Replica], None]] = {
             Promise: self._promise_arrives,
             Accepted: self._sightings.accepted_arrives,
@@ -129,6 +134,9 @@ class Invariants:
             DeadlinePassed: self._deadline_passed,
             DiskFull: self._deadline_passed,
         }
+
+    def _route_effects(self) -> None:
+        """Say who looks at what a node wants done, by type."""
         self._leaving: dict[type, Callable[[NodeFacts, Any, Replica], None]] = {
             Accepted: self._accepted_leaves,
             Promise: self._promise_leaves,
