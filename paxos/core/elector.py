@@ -79,7 +79,7 @@ class Elector:
         self._may_campaign = may_campaign
         # Of the last heartbeat sent. Begins at random: an answer to a heartbeat of this node's
         # earlier life must not pass for one to a heartbeat of this life.
-        self._number = rng.getrandbits(48)
+        self._number = self._number_before = rng.getrandbits(48)
         self._sent_at: dict[int, float] = {}  # when each recent heartbeat left
         self._next_heartbeat_at = now.monotonic
         self._heard: dict[Voter, Heard] = {}
@@ -151,6 +151,10 @@ class Elector:
     def number(self) -> int:
         """The number of the last heartbeat sent."""
         return self._number
+
+    def has_sent(self, number: int) -> bool:
+        """Whether this node sent heartbeat ``number``, in this life."""
+        return self._number_before < number <= self._number
 
     def heartbeat_due(self, now: Instant) -> bool:
         """Whether it is time for a heartbeat."""

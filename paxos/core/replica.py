@@ -311,7 +311,8 @@ class Replica:
         self.elector.handle_answer(sender, m)
         self.proposer.read_clock(sender, m, now)
         self._check_outbid(m.promised, m.leader, now, out)
-        if self.proposer.leading:
+        # A node that was restarted may be handed answers to its earlier life, of any number.
+        if self.proposer.leading and self.elector.has_sent(m.number):
             self._confirm(sender, m.number, now, out)
         self._heard_decided(sender, m.decided_through, now, out)
 

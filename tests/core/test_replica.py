@@ -582,6 +582,23 @@ def test_linearizable_read_at_a_cut_off_leader_is_never_answered() -> None:
     assert [(client, type(m)) for _, client, m in cluster.replies] == [(7, Redirect)]
 
 
+def test_answer_to_a_heartbeat_of_an_earlier_life_confirms_no_read() -> None:
+    """It left before the read came, and its number may be above any of this life.
+
+    Seeds 330 and 515 of the simulator, of November 2026: a frame replayed after a restart.
+    """
+    cluster, leader = started()
+    cluster.handle(leader, ReadsRequested([(7, read(1))]))
+    ballot = cluster.replicas[leader].proposer.ballot
+    for number in (1, 2**50):
+        stale = HeartbeatAnswer(number, ballot, ballot, True, 0, 0)
+        for other in others(cluster, leader):
+            cluster.handle(leader, Received(cluster.identity[other], stale))
+    assert answers(cluster, ReadAnswer) == []
+    cluster.settle()
+    assert len(answers(cluster, ReadAnswer)) == 1
+
+
 def test_linearizable_read_right_after_an_election_waits_for_what_was_reported() -> None:
     """Chosen under the old leader, not yet decided under the new one."""
     cluster, old = started()
