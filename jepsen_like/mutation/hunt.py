@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -144,11 +144,12 @@ def hunt_one(mutant: Mutant, order: Order) -> Result:
             state = "held"
         return Result(mutant, state)
     began = time.perf_counter()
-    seeds = mutant.seeds if order.seeds is None else order.seeds
+    if order.seeds is not None:
+        mutant = replace(mutant, seeds=order.seeds)
     wish = {
         "profiles": [mutant.profile] if mutant.profile else list(PROFILES),
         "bases": [number * BASE_STEP for number in range(order.bases)],
-        "seeds": seeds,
+        "seeds": mutant.seeds,
         "shrink": order.shrink,
     }
     try:

@@ -9,7 +9,7 @@ from jepsen_like.mutation.hunt import Control, Result
 from jepsen_like.mutation.mutant import Mutant
 
 HEAD = (
-    f"{'id':<5}{'found by':<30}{'profile':<12}{'budget':>7}{'seeds':>7}{'time':>8}{'steps':>7}"
+    f"{'id':<4} {'found by':<30}{'profile':<12}{'budget':>7}{'seeds':>7}{'time':>8}{'steps':>7}"
     f"{'wall':>8}  title"
 )
 
@@ -18,12 +18,12 @@ def line(result: Result) -> str:
     """Return one result as a line under ``HEAD``."""
     mutant = result.mutant
     if result.state in ("waits", "equivalent", "held"):
-        return f"{mutant.id:<5}{_reason(mutant)}"
+        return f"{mutant.id:<4} {_reason(mutant)}"
     if result.state != "found":
-        return f"{mutant.id:<5}{result.state.upper()}: {result.trouble}  ({mutant.title})"
+        return f"{mutant.id:<4} {result.state.upper()}: {result.trouble}  ({mutant.title})"
     seconds = result.median_seconds
     return (
-        f"{mutant.id:<5}{', '.join(result.found_by):<30}{result.profile:<12}{mutant.seeds:>7}"
+        f"{mutant.id:<4} {', '.join(result.found_by):<30}{result.profile:<12}{mutant.seeds:>7}"
         f"{_number(result.median_seeds):>7}"
         f"{'' if seconds is None else f'{seconds:.1f} s':>8}"
         f"{_number(_steps(result)):>7}{result.wall_s:>6.1f} s  {mutant.title}"
