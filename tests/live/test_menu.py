@@ -8,6 +8,7 @@ import pytest
 
 from jepsen_like.live.link_faults import Partition
 from jepsen_like.live.menu import DRAWS, KINDS, LANES, PERIODS_S, needs_node_program, refusal
+from jepsen_like.live.nemesis import deal
 from jepsen_like.live.process_faults import Kill
 from jepsen_like.live.shapes import NODES_MIN, ONE_WAY
 
@@ -59,3 +60,11 @@ def test_faults_inside_nodes_alone_need_the_program_with_fault_points() -> None:
     assert not needs_node_program(plain)
     for kind in set(KINDS) - set(plain):
         assert needs_node_program(["kill", kind])
+
+
+def test_card_of_a_kind_without_effect_is_dealt_before_the_others() -> None:
+    kill, pause = DRAWS["kill"][0], DRAWS["pause"][0]
+    deck = [("kill", kill), ("kill", kill), ("pause", pause)]
+    assert deal(deck, {"kill": 2, "pause": 0}) == ("pause", pause)
+    assert deal(deck, {"kill": 2, "pause": 1}) == ("kill", kill)
+    assert deck == [("kill", kill)]
