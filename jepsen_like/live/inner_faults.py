@@ -44,8 +44,7 @@ class DiskFull:
         if spell is None:
             return None
         (node,) = spell.parties
-        await stage.wait_load()
-        stage.strike(spell)
+        await stage.strike_under_load(spell)
         await make_wish(stage, node, disk_full=True)
 
         async def end() -> None:
@@ -83,8 +82,7 @@ class SlowSync:
             return None
         (node,) = spell.parties
         spell.target += f", {self.delay_s:g} s"
-        await stage.wait_load()
-        stage.strike(spell)
+        await stage.strike_under_load(spell)
         before = await make_wish(stage, node, sync_delay_s=self.delay_s)
 
         async def end() -> None:
@@ -110,8 +108,7 @@ class FailedSync:
         if spell is None:
             return None
         (node,), processes = spell.parties, stage.cluster.processes
-        await stage.wait_load()
-        stage.strike(spell)
+        await stage.strike_under_load(spell)
         await make_wish(stage, node, sync_fails=True)
         with trio.move_on_after(FAILED_SYNC_TIMEOUT_S):
             spell.effects = await _ended_by_itself(stage, node)
@@ -148,8 +145,7 @@ class ClockJump:
         (node,) = spell.parties
         spell.target += f", {self.seconds:+g} s"
         pid = stage.cluster.processes.pid(node)
-        await stage.wait_load()
-        stage.strike(spell)
+        await stage.strike_under_load(spell)
         answer = await make_wish(stage, node, wall_jump_s=self.seconds)
         if answer is not None:
             jumped_s = (answer["wall_us"] - answer["wall_before_us"]) / 1e6
@@ -180,8 +176,7 @@ class ClockRate:
             return None
         (node,) = spell.parties
         spell.target += f", times {self.rate:g}"
-        await stage.wait_load()
-        stage.strike(spell)
+        await stage.strike_under_load(spell)
         first = await make_wish(stage, node, clock_rate=self.rate)
 
         async def end() -> None:

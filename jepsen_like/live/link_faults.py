@@ -78,9 +78,8 @@ async def _cut(
 ) -> Spell:
     network = stage.cluster.network
     spell = Spell(kind, target, (), any(leader in link for link in links))
-    await stage.wait_load()
+    await stage.strike_under_load(spell)
     before = network.seen(links)
-    stage.strike(spell)
     network.cut(links, how)
 
     async def end() -> None:
@@ -133,8 +132,7 @@ class BadWeather:
         on_leader = self.target == "all" or leader in chosen
         spell = Spell(self.kind, f"links of {named(chosen)}", tuple(chosen), on_leader)
         before = network.seen(links)
-        await stage.wait_load()
-        stage.strike(spell)
+        await stage.strike_under_load(spell)
         network.set_weather(links, self.weather)
 
         async def end() -> None:

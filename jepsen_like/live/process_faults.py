@@ -45,8 +45,7 @@ async def _killed(stage: Stage, spell: Spell | None) -> Spell | None:
     if spell is None:
         return None
     nodes, processes = spell.parties, stage.cluster.processes
-    await stage.wait_load()
-    stage.strike(spell)
+    await stage.strike_under_load(spell)
     spell.effects = await _kill(stage, nodes)
 
     async def end() -> None:
@@ -82,8 +81,7 @@ class RestartStorm:
         if spell is None:
             return None
         (node,), processes = spell.parties, stage.cluster.processes
-        await stage.wait_load()
-        stage.strike(spell)
+        await stage.strike_under_load(spell)
         for _ in range(self.times):
             spell.effects += await _kill(stage, spell.parties)
             with trio.move_on_after(stage.rng.uniform(0.1, 0.6)):
@@ -111,8 +109,7 @@ class Pause:
         if spell is None:
             return None
         (node,), processes = spell.parties, stage.cluster.processes
-        await stage.wait_load()
-        stage.strike(spell)
+        await stage.strike_under_load(spell)
         spell.effects = int(node in processes.running and await processes.pause(node))
 
         async def end() -> None:

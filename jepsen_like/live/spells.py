@@ -124,11 +124,12 @@ class Stage:
         await spell.end()
         self.held.subtract(spell.held)
 
-    async def wait_load(self) -> None:
-        """Wait a little for an operation to be in flight; what follows at once strikes it."""
+    async def strike_under_load(self, spell: Spell) -> None:
+        """Wait a little for an operation to be in flight, and strike; what follows at once does."""
         with trio.move_on_after(LOAD_TIMEOUT_S):
             while not self.in_flight():  # noqa: ASYNC110 - a workload sets no event for it
                 await trio.sleep(LOAD_POLL_S)
+        self.strike(spell)
 
     def strike(self, spell: Spell) -> None:
         """Note that a spell strikes in this very step."""
