@@ -10,7 +10,12 @@ from paxos.core.replica import Replica
 
 def judge(seed: int) -> Finding | None:
     """Run the seed's simulation; what it finds is a violated invariant."""
-    outcome = run_case(case(seed), Replica)
+    return judge_case(case(seed))
+
+
+def judge_case(case: Case) -> Finding | None:
+    """Run a simulation, whoever drew it."""
+    outcome = run_case(case, Replica)
     if outcome.number is None:
         return None
     return Finding(f"I{outcome.number}", outcome.text, outcome.seconds)

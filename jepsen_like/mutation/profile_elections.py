@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from jepsen_like.mutation.profile_cluster import judge_case
 from jepsen_like.mutation.profiles import Finding
 from jepsen_like.sim.plan import Plan, draw_plan
 from jepsen_like.sim.replay import Case
 from jepsen_like.sim.schedule import draw_schedule
-from jepsen_like.sim.shrink import run_case
 from jepsen_like.sim.streams import stream
-from paxos.core.replica import Replica
 
 UNSEATING = (
     *("partition", "one way", "disconnect", "kill", "kill all", "dying leader"),
@@ -25,10 +24,7 @@ UNSEATING = (
 
 def judge(seed: int) -> Finding | None:
     """Run the seed; what it finds is a violated invariant."""
-    outcome = run_case(case(seed), Replica)
-    if outcome.number is None:
-        return None
-    return Finding(f"I{outcome.number}", outcome.text, outcome.seconds)
+    return judge_case(case(seed))
 
 
 def case(seed: int) -> Case:
