@@ -22,6 +22,7 @@ from paxos.core.messages import (
     PeerMessage,
     Prepare,
     Promise,
+    Report,
 )
 from paxos.core.quorum import Quorums
 from paxos.core.records import (
@@ -42,8 +43,8 @@ LOW, HIGH = Ballot(1, 1), Ballot(2, 2)
 class Stage:
     """Three nodes as the checkers see them, and no simulation."""
 
-    def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
-        configurations = Configurations(Configuration(1, Quorums.majority(VOTERS)), alpha=4)
+    def __init__(self, limits: Limits = DEFAULT_LIMITS, alpha: int = 4) -> None:
+        configurations = Configurations(Configuration(1, Quorums.majority(VOTERS)), alpha)
         machines = make_machines(edge_config=False)
         self.checks = Invariants(configurations, machines, limits)
         self.facts = {voter.node: self.checks.add(voter) for voter in VOTERS}
@@ -69,13 +70,13 @@ class Stage:
         self.checks.staged(self.facts[node], records, self.replica)
         self.checks.durable(self.facts[node], records)
 
-    def wins(self, ballot: Ballot) -> None:
+    def wins(self, ballot: Ballot, *reports: Report) -> None:
         """Let a ballot go through phase 1 properly."""
         node = ballot.node
         self.writes(node, IssuedRecord(ballot))
         self.leaves(node, Prepare(ballot, 0))
         for voter in VOTERS[:2]:
-            self.arrives(ballot.node, voter, Promise(ballot, 0, None, 0, 0, 0, ()))
+            self.arrives(ballot.node, voter, Promise(ballot, 0, None, 0, 0, 0, reports))
 
     def proposes(self, ballot: Ballot, slot: int, value: Value) -> None:
         self.leaves(ballot.node, Accept(ballot, slot, value, 0))

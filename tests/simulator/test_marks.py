@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.simulator import main
-from jepsen_like.sim.invariants import Invariants
 from jepsen_like.sim.marks import AWAITED, MARKS, Marks, never_hit, total
-from jepsen_like.workload.registers import make_machines
 from paxos.core.ballot import BALLOT_ZERO, Ballot
 from paxos.core.config import Configuration, Configurations
 from paxos.core.effects import Reply
@@ -26,14 +24,12 @@ from paxos.core.events import (
 from paxos.core.ids import Instant, Voter
 from paxos.core.limits import Limits
 from paxos.core.messages import (
-    Accept,
     Accepted,
     Decided,
     HeartbeatAnswer,
     Level,
     Nack,
     Overloaded,
-    PeerMessage,
     Prepare,
     Promise,
     Read,
@@ -49,17 +45,14 @@ from paxos.core.records import (
     AcceptedRecord,
     DecidedRecord,
     Held,
-    IssuedRecord,
     PromisedRecord,
-    Record,
     Recovered,
     WatermarkRecord,
 )
 from paxos.core.replica import Replica
 from paxos.core.value import NOOP, Value
-from tests.simulator.stage import all_are_willing
+from tests.simulator.stage import VOTERS, Stage
 
-VOTERS = tuple(Voter(node, node * 11) for node in (1, 2, 3))
 CONFIGURATIONS = Configurations(Configuration(1, Quorums.majority(VOTERS)), alpha=2)
 STRANGER = Voter(3, 99)
 ONE, TWO = Value(5, b"one"), Value(4, b"two")
@@ -67,13 +60,11 @@ LOW, MIDDLE, HIGH = Ballot(1, 1), Ballot(2, 2), Ballot(3, 1)
 READ = Read(7, Level.LINEARIZABLE, "m", b"", 0)
 
 
-class Scene:
-    """Three nodes, of which node 1 has a real replica that does nothing."""
+class Scene(Stage):
+    """The three nodes in their first life, with a small window and one read at a time."""
 
     def __init__(self) -> None:
-        self.checks = Invariants(CONFIGURATIONS, make_machines(False), Limits(reads_max=1))
-        self.facts = {voter.node: self.checks.add(voter) for voter in VOTERS}
-        self.replica = make_replica(Recovered())
+        super().__init__(Limits(reads_max=1), alpha=2)
         for facts in self.facts.values():
             facts.life, facts.up = 1, True
 
@@ -82,35 +73,9 @@ class Scene:
         """What was reached so far."""
         return [name for name, count in self.checks.marks.counts.items() if count]
 
-    def writes(self, node: int, *records: Record) -> None:
-        if any(isinstance(record, IssuedRecord) for record in records):
-            all_are_willing(self.checks, self.facts[node], self.replica)
-        self.checks.staged(self.facts[node], records, self.replica)
-        self.checks.durable(self.facts[node], records)
-
-    def leaves(self, node: int, message: PeerMessage) -> None:
-        self.checks.leaves(self.facts[node], message, self.replica)
-
-    def arrives(self, node: int, sender: Voter, message: PeerMessage) -> None:
-        self.checks.before(self.facts[node], Received(sender, message), self.replica)
-
     def answers(self, event: object, message: object) -> None:
         reply = Reply(1, message)  # type: ignore[arg-type]
         self.checks.answers(self.facts[1], event, reply)  # type: ignore[arg-type]
-
-    def wins(self, ballot: Ballot, *reports: Report) -> None:
-        self.writes(ballot.node, IssuedRecord(ballot))
-        self.leaves(ballot.node, Prepare(ballot, 0))
-        for voter in VOTERS[:2]:
-            self.arrives(ballot.node, voter, Promise(ballot, 0, None, 0, 0, 0, reports))
-
-    def proposes(self, ballot: Ballot, slot: int, value: Value) -> None:
-        self.leaves(ballot.node, Accept(ballot, slot, value, 0))
-
-    def chooses(self, ballot: Ballot, slot: int, value: Value) -> None:
-        self.proposes(ballot, slot, value)
-        for node in (1, 2):
-            self.writes(node, AcceptedRecord(ballot, slot, value))
 
 
 def make_replica(recovered: Recovered) -> Replica:
