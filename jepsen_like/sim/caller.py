@@ -76,6 +76,7 @@ class Caller:
             backoff_max_s=0.2,
             silence_timeout_s=max(0.5, rng.choice((0.7, 2, 5)) * timeout),
             watch_silence_timeout_s=5 * timeout,
+            silence_timeout_max_s=5 * timeout,
         )
         self._client = Client(order, rng, options)
         self._waiting: dict[int, OnEnd] = {}

@@ -72,6 +72,10 @@ class ClientOptions:
             this long is given up, and so is a dial.
         watch_silence_timeout_s: The same while only watches wait, which may well have nothing to
             tell: it is what finds a connection that died without a word.
+        silence_timeout_max_s: Who asks again sooner than a slow cluster can answer makes it slower
+            still. So a connection given up although it was up makes the next one last up to twice
+            as long, but no longer than this, and what ends a request or read with an answer makes
+            it ``silence_timeout_s`` again.
     """
 
     command_bytes_max: int = 2 * 1024 * 1024
@@ -83,6 +87,7 @@ class ClientOptions:
     backoff_max_s: float = 1.0
     silence_timeout_s: float = 2.0
     watch_silence_timeout_s: float = 30.0
+    silence_timeout_max_s: float = 16.0
 
 
 # --- events: what can happen to a client --------------------------------------------------------
@@ -326,6 +331,7 @@ class Client:
         self._quiet_since = -math.inf  # when something was last heard, or first waited for
         self._leads = False  # whether to believe that it leads: till it refuses, or answers again
         self._setbacks = 0  # connections in a row on which nothing was heard
+        self._patience_s = options.silence_timeout_s  # how long silence is borne, once connected
         self._bounces = 0  # times in a row a replica sent us elsewhere, and nothing was done
         self._shunned = ""  # the endpoint that failed last; until then a hint to it is not followed
         self._shunned_until = -math.inf
@@ -574,6 +580,7 @@ class Client:
         if status in _APPLIED:
             if linearizable:
                 self._progressed()
+            self._patience_s = self._options.silence_timeout_s
             self._seen_through = max(self._seen_through, message.slot)
             del self._open[token]
             out.append(Ended(token, _applied(status, message.slot, message.data)))
@@ -629,15 +636,18 @@ class Client:
         """The replica answered as only a leader does."""
         self._leads = True
         self._bounces = 0
+        self._patience_s = self._options.silence_timeout_s
         self._obstacle = "too much was waiting before it"
 
     def _answer_due(self) -> float:
         """When an answer is overdue unless something is heard; infinite if none is awaited."""
-        quiet, timeout_s = self._quiet_since, self._options.silence_timeout_s
-        if self._link is _Link.DIALLING or (self._link is _Link.UP and self._reads):
-            return quiet + timeout_s
+        quiet = self._quiet_since
+        if self._link is _Link.DIALLING:
+            return quiet + self._options.silence_timeout_s
+        if self._link is _Link.UP and self._reads:
+            return quiet + self._patience_s
         if self._link is _Link.UP and (self._opening or self._awaits_results()):
-            return max(quiet, self._submit_after) + timeout_s
+            return max(quiet, self._submit_after) + self._patience_s
         return math.inf
 
     def _awaits_results(self) -> bool:
@@ -650,6 +660,13 @@ class Client:
             watched = self._quiet_since + self._options.watch_silence_timeout_s
             return min(answer_due, watched)
         return answer_due
+
+    def _bear_longer(self) -> None:
+        """A replica was silent for too long: it may have too much to do, as may the next one."""
+        options = self._options
+        longest = min(2.0 * self._patience_s, options.silence_timeout_max_s)
+        spread = longest * (1.0 - self._rng.random() / 2)
+        self._patience_s = max(spread, options.silence_timeout_s)
 
     def _try_next(self, now: float) -> None:
         """The connection is dead: try the next endpoint, the first time without a pause."""
@@ -701,6 +718,8 @@ class Client:
         self._expire(now, out)
         answer_due = self._answer_due()
         if now >= self._silent_at(answer_due):
+            if self._link is _Link.UP and now >= answer_due:
+                self._bear_longer()
             self._try_next(now)
         if self._link is _Link.UP:
             idle, unwatched = answer_due == math.inf, not self._watches

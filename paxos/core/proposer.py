@@ -21,7 +21,7 @@ from paxos.core.ballot import BALLOT_ZERO, Ballot
 from paxos.core.config import Configurations
 from paxos.core.effects import Effect, Persist, Send
 from paxos.core.errors import ensure
-from paxos.core.ids import Instant, Slot, Voter
+from paxos.core.ids import ClientId, Instant, Slot, Voter
 from paxos.core.limits import Limits, Timing
 from paxos.core.messages import Accept, HeartbeatAnswer, Prepare, Promise, Report
 from paxos.core.records import IssuedRecord
@@ -87,8 +87,10 @@ class Proposer:
         self._told_through: Slot = 0  # the watermark that last left
         self._notice_at = math.inf
         self._clock = StampClock()
-        # Submissions that wait for a slot.
-        self._pending: deque[bytes] = deque()
+        # Submissions that wait for a slot, by client, and whose turns they are, by arrival. Those
+        # of a client that is gone stay until they come: to drop what it has is no walk over all.
+        self._pending: dict[ClientId, deque[bytes]] = {}
+        self._turns: deque[ClientId] = deque()
         self._pending_bytes = 0
 
     @property
@@ -230,12 +232,13 @@ class Proposer:
         self._unwritten = 0
         self._notice_at = math.inf
         self._pending.clear()
+        self._turns.clear()
         self._pending_bytes = 0
 
     # --- phase 2 ---
 
-    def submit(self, submission: bytes) -> bool:
-        """Let a submission wait for the next batch.
+    def submit(self, client: ClientId, submission: bytes) -> bool:
+        """Let a client's submission wait for the next batch.
 
         Returns:
             False if too much waits already: the client must ask later.
@@ -243,9 +246,23 @@ class Proposer:
         total = self._pending_bytes + len(submission)
         if self._pending and total > self._limits.pending_bytes_max:
             return False  # one that is larger than the bound by itself would never be taken
-        self._pending.append(submission)
-        self._pending_bytes += len(submission)
+        waiting = self._pending.get(client)
+        if waiting is None:
+            waiting = self._pending[client] = deque()
+        waiting.append(submission)
+        self._turns.append(client)
+        self._pending_bytes = total
         return True
+
+    def forget(self, client: ClientId) -> None:
+        """A client is gone: what of it has no slot yet gets none.
+
+        It asks again at the node it turns to, and for both attempts to take up slots would make a
+        cluster slower that is too slow for its clients already.
+        """
+        self._pending_bytes -= sum(map(len, self._pending.pop(client, ())))
+        if not self._pending:
+            self._turns.clear()
 
     def propose(self, decided_through: Slot, latest_stamp: int, now: Instant) -> list[Accept]:
         """Give values to slots, as far as the window and the promises allow.
@@ -418,13 +435,21 @@ class Proposer:
             self._reports[slot] = report
 
     def _batch(self, stamp: int) -> Value:
-        pending = self._pending
-        taken = [pending.popleft()]
-        size = len(taken[0])
-        while pending and size + len(pending[0]) <= self._limits.batch_bytes_max:
-            size += len(pending[0])
-            taken.append(pending.popleft())
-        self._pending_bytes -= size
+        pending, turns = self._pending, self._turns
+        taken: list[bytes] = []
+        room = self._limits.batch_bytes_max
+        while pending:
+            client = turns[0]
+            waiting = pending.get(client)
+            if waiting is not None:
+                room -= len(waiting[0])
+                if taken and room < 0:
+                    break
+                self._pending_bytes -= len(waiting[0])
+                taken.append(waiting.popleft())
+                if not waiting:
+                    del pending[client]
+            turns.popleft()
         return Value(stamp, b"".join(taken))
 
 

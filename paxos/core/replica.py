@@ -507,7 +507,7 @@ class Replica:
                 bound = self._limits.submission_bytes_max
                 text = f"a submission may have {bound} bytes, not {len(submission.payload)}"
                 out.append(Reply(client, Overloaded(session, first, 0, text)))
-            elif self.proposer.submit(submission.payload):
+            elif self.proposer.submit(client, submission.payload):
                 routes = self._clients.sessions if first else self._clients.openings
                 routes.add(client, session)
             else:
@@ -550,6 +550,7 @@ class Replica:
     def _on_client_gone(self, event: ClientGone, now: Instant, out: list[Effect]) -> None:
         self._clients.gone(event.client)
         self.barrier.forget(event.client)
+        self.proposer.forget(event.client)
 
     def _redirect(self, clients: list[ClientId], now: Instant, out: list[Effect]) -> None:
         """Send clients, each once, to the leader that this node would name."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from random import Random
 from typing import get_args
 
@@ -652,6 +653,98 @@ def test_silence_of_a_watch_is_not_hidden_by_what_the_program_does() -> None:
     s.now += 20.0
     assert s.flush() == []
     assert s.pause == pytest.approx(OPTIONS.watch_silence_timeout_s - 20.0)
+
+
+def silent_for(s: Session) -> float:
+    """Connect to where the client dials, say nothing, and return how long it bears that."""
+    s.handle(Connected(s.client._here))
+    pause = s.pause
+    if not s.wake():
+        s.wake()
+    return pause
+
+
+def test_silence_of_one_replica_after_another_is_borne_ever_longer_up_to_a_bound() -> None:
+    """Seed 2290 of the simulator, of November 2026: what was sent again took all the slots."""
+    s = opened()
+    s.submit(b"a", deadline=math.inf)
+    s.flush()
+    assert s.pause == pytest.approx(OPTIONS.silence_timeout_s)
+    assert s.wake() == [Connect(B)]  # a replica that died is left as soon as ever
+    borne = [silent_for(s) for _ in range(12)]
+    assert all(each >= OPTIONS.silence_timeout_s for each in borne)
+    assert borne[0] <= 2 * OPTIONS.silence_timeout_s
+    assert all(after <= 2 * before for before, after in pairwise(borne))
+    longest = OPTIONS.silence_timeout_max_s
+    assert all(longest / 2 <= each <= longest for each in borne[-3:])
+    assert len(set(borne)) == len(borne)  # spread, so that clients do not come back together
+
+
+def test_silence_is_borne_longer_though_replicas_send_the_client_back_to_the_leader() -> None:
+    s = opened()
+    s.submit(b"a", deadline=math.inf)
+    s.flush()
+    borne, effects = [s.pause], s.wake()
+    while len(borne) < 10:
+        effects = effects or s.wake()
+        [connect] = effects
+        assert isinstance(connect, Connect)
+        s.handle(Connected(connect.endpoint))
+        if connect.endpoint == A:
+            borne.append(s.pause)
+            effects = s.wake()
+        else:
+            effects = s.answer(Redirect(1), A)
+    assert borne[0] == pytest.approx(OPTIONS.silence_timeout_s)
+    assert borne[-1] >= OPTIONS.silence_timeout_max_s / 2
+
+
+def test_silence_of_a_dial_is_borne_no_longer_than_at_first() -> None:
+    s = opened()
+    s.submit(b"a", deadline=math.inf)
+    s.flush()
+    assert s.wake() == [Connect(B)]
+    silent_for(s)
+    assert s.pause == pytest.approx(OPTIONS.silence_timeout_s)
+
+
+@pytest.mark.parametrize("level", [None, Level.LINEARIZABLE, Level.LOCAL])
+def test_silence_after_an_answer_is_borne_no_longer_than_at_first(level: Level | None) -> None:
+    s = opened()
+    s.submit(b"a", deadline=math.inf)
+    s.flush()
+    assert s.wake() == [Connect(B)]
+    assert silent_for(s) > OPTIONS.silence_timeout_s
+    s.handle(Connected(s.client._here))
+    if level is None:
+        s.answer(Results(5, (done(2),)))
+    else:
+        token = s.client.read(level, "m", b"", math.inf)
+        s.flush()
+        s.answer(ReadAnswer(token, Status.DONE, 9, b""))
+    s.submit(b"b", deadline=math.inf)
+    s.flush()
+    assert s.pause == pytest.approx(OPTIONS.silence_timeout_s)
+
+
+def test_silence_of_a_watch_with_nothing_to_tell_makes_nobody_more_patient() -> None:
+    s = Session()
+    s.client.watch("m", b"", math.inf)
+    s.flush()
+    s.handle(Connected(A))
+    assert s.wake() == [Connect(B)]
+    s.handle(Connected(B))
+    s.client.read(Level.LOCAL, "m", b"", math.inf)
+    s.flush()
+    assert s.pause == pytest.approx(OPTIONS.silence_timeout_s)
+
+
+def test_silence_timeout_above_its_own_bound_stays_as_it_is() -> None:
+    options = ClientOptions(silence_timeout_s=3.0, silence_timeout_max_s=1.0)
+    s = Session(options=options)
+    s.submit(b"a", deadline=math.inf)
+    s.flush()
+    assert [silent_for(s) for _ in range(3)] == pytest.approx([3.0] * 3)
 
 
 # --- reads and watches --------------------------------------------------------------------------

@@ -79,7 +79,7 @@ def test_phases_go_from_idle_through_preparing_to_leading_and_back() -> None:
 
 def test_idle_proposer_does_nothing() -> None:
     proposer = new()
-    proposer.submit(b"x")
+    proposer.submit(7, b"x")
     assert proposer.propose(0, 0, at(0.0)) == []
     assert not proposer.has_work
     assert not proposer.is_outbid_by(Ballot(9, 9))
@@ -156,10 +156,10 @@ def test_report_outweighs_another_only_by_ballot_or_decision(
 
 def test_batch_forms_from_all_that_arrived_while_the_last_write_was_under_way() -> None:
     proposer = leading(new())
-    proposer.submit(b"a")
+    proposer.submit(7, b"a")
     assert propose(proposer) == [(1, b"a")]
     for more in (b"b", b"c"):
-        proposer.submit(more)
+        proposer.submit(7, more)
         assert propose(proposer) == []
     proposer.written(proposer.ballot, 1)
     assert propose(proposer) == [(2, b"bc")]
@@ -168,18 +168,18 @@ def test_batch_forms_from_all_that_arrived_while_the_last_write_was_under_way() 
 
 def test_batch_own_write_of_an_earlier_slot_does_not_free_the_next() -> None:
     proposer = leading(new(), Report(1, OLD, V))
-    proposer.submit(b"a")
+    proposer.submit(7, b"a")
     assert propose(proposer) == [(1, b"v"), (2, b"a")]
     proposer.written(proposer.ballot, 1)
     proposer.written(OLD, 2)
-    proposer.submit(b"b")
+    proposer.submit(7, b"b")
     assert propose(proposer) == []
 
 
 def test_batch_closes_at_its_bound_and_one_large_submission_goes_alone() -> None:
     proposer = leading(new(limits=Limits(batch_bytes_max=4)))
     for submission in (b"aa", b"bb", b"c", b"dddddd"):
-        proposer.submit(submission)
+        proposer.submit(7, submission)
     out = propose(proposer)
     for slot in range(1, 4):
         proposer.written(proposer.ballot, slot)
@@ -189,18 +189,56 @@ def test_batch_closes_at_its_bound_and_one_large_submission_goes_alone() -> None
 
 def test_submissions_over_the_bound_are_not_taken() -> None:
     proposer = leading(new(limits=Limits(pending_bytes_max=3)))
-    assert proposer.submit(b"ab")
-    assert not proposer.submit(b"cd")
-    assert proposer.submit(b"e")
+    assert proposer.submit(7, b"ab")
+    assert not proposer.submit(7, b"cd")
+    assert proposer.submit(7, b"e")
     assert proposer.pending_bytes == 3
 
 
 def test_submission_larger_than_the_bound_is_taken_when_nothing_waits() -> None:
     """Found by the simulator, seed 1147: it was told to ask later, for ever."""
     proposer = leading(new(limits=Limits(pending_bytes_max=3)))
-    assert proposer.submit(b"abcd")
-    assert not proposer.submit(b"e")
+    assert proposer.submit(7, b"abcd")
+    assert not proposer.submit(7, b"e")
     assert propose(proposer) == [(1, b"abcd")]
+
+
+def test_submissions_of_a_client_that_is_gone_get_no_slot_and_the_others_keep_their_order() -> None:
+    """Seed 2290 of the simulator, of November 2026: what nobody waited for took all the slots."""
+    proposer = leading(new())
+    proposer.submit(7, b"a")
+    assert propose(proposer) == [(1, b"a")]
+    for client, submission in ((7, b"b"), (8, b"c"), (9, b"d"), (7, b"e"), (8, b"f")):
+        proposer.submit(client, submission)
+    proposer.forget(8)
+    assert proposer.pending_bytes == 3
+    proposer.written(proposer.ballot, 1)
+    assert propose(proposer) == [(2, b"bde")]
+    assert (proposer.pending_bytes, list(proposer.in_flight)) == (0, [1, 2])
+
+
+def test_submissions_of_clients_that_are_all_gone_leave_nothing_to_do() -> None:
+    proposer = leading(new(limits=Limits(pending_bytes_max=3)))
+    for client in (7, 8):
+        proposer.submit(client, b"a")
+    for client in (7, 8, 9):
+        proposer.forget(client)
+    assert (proposer.pending_bytes, proposer.has_work) == (0, False)
+    assert propose(proposer) == []
+    assert proposer.submit(9, b"bcd")
+    assert propose(proposer) == [(1, b"bcd")]
+
+
+def test_submission_after_its_client_was_forgotten_is_taken_once() -> None:
+    proposer = leading(new())
+    proposer.submit(7, b"a")
+    proposer.submit(8, b"b")
+    proposer.forget(7)
+    proposer.submit(7, b"c")
+    assert sorted(propose(proposer)[0][1]) == sorted(b"bc")
+    assert (proposer.pending_bytes, proposer.has_work) == (0, True)
+    proposer.written(proposer.ballot, 1)
+    assert propose(proposer) == []
 
 
 def test_stamp_is_the_voters_clock_and_is_fixed_with_the_value() -> None:
@@ -209,7 +247,7 @@ def test_stamp_is_the_voters_clock_and_is_fixed_with_the_value() -> None:
     proposer.read_clock(
         THIRD, HeartbeatAnswer(1, proposer.ballot, OLD, True, 0, 3_000_000), at(0.0)
     )
-    proposer.submit(b"a")
+    proposer.submit(7, b"a")
     (accept,) = proposer.propose(0, 7, at(0.5))
     assert accept.value.stamp == 1_500_000
 
@@ -235,7 +273,7 @@ def test_window_moves_with_what_is_decided_elsewhere() -> None:
     proposer = leading(new(alpha=2))
     for slot in range(1, 6):
         proposer.handle_decided(slot, V)
-    proposer.submit(b"a")
+    proposer.submit(7, b"a")
     assert propose(proposer, decided=5) == [(6, b"a")]
 
 
@@ -257,7 +295,7 @@ def test_leading_without_a_quorum_for_a_slot_is_a_broken_invariant() -> None:
     """Invariant 8: whatever else goes wrong, no Accept leaves without promises."""
     proposer = leading(new())
     proposer._promised.clear()
-    proposer.submit(b"x")
+    proposer.submit(7, b"x")
     with pytest.raises(InvariantBroken, match="phase-1 quorum"):
         propose(proposer)
 
@@ -319,14 +357,14 @@ def test_notice_is_owed_until_something_carries_the_watermark() -> None:
     proposer.told(4)
     assert not proposer.notice_due(at(first))
     proposer.owe_notice(5, at(2.0))
-    proposer.submit(b"a")
+    proposer.submit(7, b"a")
     propose(proposer, decided=5)
     assert not proposer.notice_due(at(9.0))
 
 
 def test_stopped_proposer_keeps_nothing_of_its_ballot() -> None:
     proposer = leading(new(), Report(1, OLD, V))
-    proposer.submit(b"x")
+    proposer.submit(7, b"x")
     propose(proposer)
     ballot = proposer.ballot
     proposer.stop()

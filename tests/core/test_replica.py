@@ -552,6 +552,30 @@ def test_results_for_a_client_that_left_are_not_sent() -> None:
     assert len(cluster.replies) == before
 
 
+def test_submission_of_a_client_that_left_before_it_had_a_slot_is_never_proposed() -> None:
+    """Nobody waits for it, and the client asks again where it turns to."""
+    cluster, leader = started()
+    session = cluster.open_session(leader, 7)
+    cluster.hold_writes(leader)
+    cluster.submit(leader, 7, put(session, 1, b"proposed"))
+    cluster.submit(leader, 7, put(session, 2, b"waiting"))
+    cluster.submit(leader, 8, OpenSession(5))
+    before = cluster.replicas[leader].status(cluster.now).pending_bytes
+    for client in (7, 8):
+        cluster.handle(leader, ClientGone(client))
+    assert before > cluster.replicas[leader].status(cluster.now).pending_bytes == 0
+    cluster.sync(leader)
+    cluster.settle()
+    status = cluster.replicas[leader].status(cluster.now)
+    assert (status.applied_through, status.sessions) == (2, 1)
+    cluster.replies.clear()
+    cluster.submit(leader, 9, put(session, 1, b"proposed"))
+    cluster.submit(leader, 9, put(session, 2, b"waiting"))
+    cluster.settle()
+    results = [r for _, _, m in cluster.replies if isinstance(m, Results) for r in m.results]
+    assert results == [(1, Status.DONE, 2, b"1"), (2, Status.DONE, 4, b"2")]
+
+
 # --- reads and watches ---
 
 

@@ -170,7 +170,7 @@ def test_p2c_proposer_with_no_reported_value_proposes_its_own() -> None:
     """2.1, P2c (a): no acceptor of a majority has accepted anything, so any value will do."""
     proposer = new_proposer()
     ballot = led(proposer, {VOTERS[0]: {}, VOTERS[1]: {}})
-    proposer.submit(b"mine")
+    proposer.submit(7, b"mine")
     (proposal,) = proposer.propose(0, 0, NOW)
     assert (proposal.ballot, proposal.slot, proposal.value.commands) == (ballot, 1, b"mine")
 
@@ -179,7 +179,7 @@ def test_p2c_proposer_takes_the_value_of_the_highest_numbered_proposal_reported(
     """2.1, P2c (b): v is the value of the highest-numbered proposal accepted in the majority."""
     proposer = new_proposer(issued=Ballot(5, 1))
     led(proposer, {VOTERS[1]: {1: (Ballot(2, 2), V)}, VOTERS[2]: {1: (Ballot(3, 3), W)}})
-    proposer.submit(b"mine")
+    proposer.submit(7, b"mine")
     assert proposer.propose(0, 0, NOW)[0].value == W
 
 
@@ -249,7 +249,7 @@ class OneDecision:
             proposer = self.proposers[owner]
             proposer.handle_promise(source, message, 0, NOW)
             if proposer.start_leading(0):
-                proposer.submit(bytes([owner.node]))
+                proposer.submit(7, bytes([owner.node]))
                 self.in_transit += [(owner, accept) for accept in proposer.propose(0, 0, NOW)]
 
 
@@ -329,7 +329,7 @@ def test_phase2_proposer_without_a_majority_of_promises_proposes_nothing() -> No
     """2.2, phase 2 (a): only with responses from a majority may a proposal be issued."""
     proposer = new_proposer()
     led(proposer, {VOTERS[0]: {}})
-    proposer.submit(b"mine")
+    proposer.submit(7, b"mine")
     assert proposer.propose(0, 0, NOW) == []
 
 
@@ -347,7 +347,7 @@ def test_phase2_proposer_may_abandon_a_proposal_and_issue_another_with_a_new_num
     """2.2: it is safe to abandon; each new proposal has a higher number."""
     proposer = new_proposer()
     first = led(proposer, {VOTERS[0]: {}, VOTERS[1]: {}})
-    proposer.submit(b"abandoned")
+    proposer.submit(7, b"abandoned")
     proposer.propose(0, 0, NOW)
     second = led(proposer, {VOTERS[0]: {}, VOTERS[1]: {}})
     assert second > first
@@ -516,7 +516,7 @@ def test_log_the_papers_example_gaps_become_noops() -> None:
     proposer.handle_promise(VOTERS[0], mine, 134, NOW)
     proposer.handle_promise(VOTERS[1], other, 134, NOW)
     assert proposer.start_leading(134)
-    proposer.submit(b"next")
+    proposer.submit(7, b"next")
     proposed = {a.slot: a.value for a in proposer.propose(134, 7, NOW)}
     assert list(proposed) == [135, 136, 137, 140, 141]
     assert [proposed[slot] for slot in (135, 136, 137, 140)] == [V, NOOP, NOOP, W]
@@ -530,7 +530,7 @@ def test_log_commands_wait_until_at_most_alpha_slots_are_undecided() -> None:
     led(proposer, {VOTERS[0]: {}, VOTERS[1]: {}})
     slots = []
     for _ in range(6):
-        proposer.submit(b"x")
+        proposer.submit(7, b"x")
         slots += [accept.slot for accept in proposer.propose(0, 0, NOW)]
     assert slots == [1, 2, 3]
     proposer.handle_decided(1, NOOP)

@@ -73,6 +73,13 @@ def first_seed(wanted: Callable[[Plan], bool]) -> int:
     return next(seed for seed in range(10_000) if wanted(draw_plan(seed)))
 
 
+def test_simulate_clients_less_patient_than_a_slow_cluster_is_quick_ends_well() -> None:
+    """Seed 2290, of November 2026: repetitions that nobody waited for took all of its slots."""
+    outcome = simulate(2290)
+    assert (outcome.number, outcome.text) == (None, "")
+    assert outcome.commands >= 200
+
+
 @pytest.mark.parametrize(
     "wanted",
     [
