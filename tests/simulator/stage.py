@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from jepsen_like.sim.invariants import Invariants, NodeFacts, Violation
+from jepsen_like.sim.invariants import Invariants, Violation
 from jepsen_like.workload.registers import REGISTERS, make_machines, operation
 from paxos.core.ballot import BALLOT_ZERO, Ballot
 from paxos.core.config import Configuration, Configurations
@@ -64,9 +64,22 @@ class Stage:
     def arrives(self, node: int, sender: Voter, message: PeerMessage) -> None:
         self.checks.before(self.facts[node], Received(sender, message), self.replica)
 
+    def confirms(self, answer: HeartbeatAnswer) -> None:
+        """Let node 2 answer a heartbeat of node 1, which hears it."""
+        self.leaves(2, answer)
+        self.arrives(1, VOTERS[1], answer)
+
+    def all_are_willing(self, node: int) -> None:
+        """Let every other voter tell a node that it hears no leader, so that it may campaign."""
+        self.leaves(node, Heartbeat(1, BALLOT_ZERO, False, 0))
+        for voter in VOTERS:
+            if voter.node != node:
+                answer = HeartbeatAnswer(1, BALLOT_ZERO, BALLOT_ZERO, True, 0, 0)
+                self.arrives(node, voter, answer)
+
     def writes(self, node: int, *records: Record) -> None:
         if any(isinstance(record, IssuedRecord) for record in records):
-            all_are_willing(self.checks, self.facts[node], self.replica)
+            self.all_are_willing(node)
         self.checks.staged(self.facts[node], records, self.replica)
         self.checks.durable(self.facts[node], records)
 
@@ -90,15 +103,6 @@ class Stage:
         command = operation(*words)
         at = Stamp(slot, 0, 1)
         self.checks.machines.runs(self.facts[node], REGISTERS, at, command, result, False)
-
-
-def all_are_willing(checks: Invariants, facts: NodeFacts, replica: Replica) -> None:
-    """Let every other voter tell a node that it hears no leader, so that it may campaign."""
-    checks.leaves(facts, Heartbeat(1, BALLOT_ZERO, False, 0), replica)
-    for voter in VOTERS:
-        if voter != facts.voter:
-            answer = HeartbeatAnswer(1, BALLOT_ZERO, BALLOT_ZERO, True, 0, 0)
-            checks.before(facts, Received(voter, answer), replica)
 
 
 @contextmanager

@@ -18,12 +18,6 @@ from paxos.core.value import Value
 from tests.simulator.stage import HIGH, LOW, ONE, TWO, VOTERS, Stage, violates
 
 
-@pytest.fixture
-def stage() -> Stage:
-    """Return three nodes of which nothing is known yet."""
-    return Stage()
-
-
 def test_ledger_two_values_chosen_for_a_slot_violates_one(stage: Stage) -> None:
     stage.wins(LOW)
     stage.wins(HIGH)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from jepsen_like.workload.registers import REGISTERS
 from paxos.core.ballot import BALLOT_ZERO
 from paxos.core.effects import Reply
@@ -16,18 +14,8 @@ EVENT = ReadsRequested([(CLIENT, Read(1, Level.LINEARIZABLE, REGISTERS, b"", 0))
 ANSWER = HeartbeatAnswer(7, BALLOT_ZERO, BALLOT_ZERO, True, 0, 0)
 
 
-@pytest.fixture
-def stage() -> Stage:
-    """Return three nodes of which nothing is known yet."""
-    return Stage()
-
-
 def read_comes(stage: Stage) -> None:
     stage.checks.before(stage.facts[1], EVENT, stage.replica)
-
-
-def voter_answers(stage: Stage, answer: HeartbeatAnswer = ANSWER) -> None:
-    stage.checks.leaves(stage.facts[2], answer, stage.replica)
 
 
 def read_is_answered(stage: Stage, status: Status = Status.DONE) -> None:
@@ -37,13 +25,12 @@ def read_is_answered(stage: Stage, status: Status = Status.DONE) -> None:
 
 def test_read_confirmed_after_it_came_is_let_pass(stage: Stage) -> None:
     read_comes(stage)
-    voter_answers(stage)
-    stage.arrives(1, VOTERS[1], ANSWER)
+    stage.confirms(ANSWER)
     read_is_answered(stage)
 
 
 def test_read_confirmed_by_an_answer_that_left_before_violates_eleven(stage: Stage) -> None:
-    voter_answers(stage)
+    stage.leaves(2, ANSWER)
     read_comes(stage)
     stage.arrives(1, VOTERS[1], ANSWER)
     with violates(11):
@@ -51,19 +38,16 @@ def test_read_confirmed_by_an_answer_that_left_before_violates_eleven(stage: Sta
 
 
 def test_read_confirmed_by_a_number_answered_before_violates_eleven(stage: Stage) -> None:
-    voter_answers(stage)
+    stage.leaves(2, ANSWER)
     read_comes(stage)
-    voter_answers(stage)
-    stage.arrives(1, VOTERS[1], ANSWER)
+    stage.confirms(ANSWER)
     with violates(11):
         read_is_answered(stage)
 
 
 def test_read_confirmed_by_who_promised_higher_violates_eleven(stage: Stage) -> None:
     read_comes(stage)
-    higher = HeartbeatAnswer(7, HIGH, BALLOT_ZERO, True, 0, 0)
-    voter_answers(stage, higher)
-    stage.arrives(1, VOTERS[1], higher)
+    stage.confirms(HeartbeatAnswer(7, HIGH, BALLOT_ZERO, True, 0, 0))
     with violates(11):
         read_is_answered(stage)
 
@@ -71,8 +55,7 @@ def test_read_confirmed_by_who_promised_higher_violates_eleven(stage: Stage) -> 
 def test_read_below_what_a_node_had_run_violates_eleven(stage: Stage) -> None:
     stage.facts[3].applied_through = 5
     read_comes(stage)
-    voter_answers(stage)
-    stage.arrives(1, VOTERS[1], ANSWER)
+    stage.confirms(ANSWER)
     with violates(11):
         read_is_answered(stage)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from paxos.core.ballot import BALLOT_ZERO, Ballot
 from paxos.core.events import DeadlinePassed
 from paxos.core.limits import DEFAULT_TIMING
@@ -12,12 +10,6 @@ from paxos.core.records import IssuedRecord
 from tests.simulator.stage import HIGH, LOW, VOTERS, Stage, violates
 
 LONG_S = 10 * DEFAULT_TIMING.election_timeout_s
-
-
-@pytest.fixture
-def stage() -> Stage:
-    """Return three nodes of which nothing is known yet."""
-    return Stage()
 
 
 def asks(stage: Stage, number: int, ballot: Ballot = BALLOT_ZERO, at: float = 0.0) -> None:

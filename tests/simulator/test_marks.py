@@ -253,9 +253,7 @@ def test_reads_lost_with_a_ballot_are_marked(scene: Scene) -> None:
 
 
 def is_confirmed(scene: Scene, number: int) -> None:
-    answer = HeartbeatAnswer(number, BALLOT_ZERO, BALLOT_ZERO, True, 0, 0)
-    scene.checks.leaves(scene.facts[2], answer, scene.replica)
-    scene.arrives(1, VOTERS[1], answer)
+    scene.confirms(HeartbeatAnswer(number, BALLOT_ZERO, BALLOT_ZERO, True, 0, 0))
 
 
 def test_reads_answered_long_after_they_came_are_marked(scene: Scene) -> None:

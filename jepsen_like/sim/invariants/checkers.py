@@ -143,7 +143,7 @@ class Invariants:
             Prepare: self._prepare_leaves,
             Accept: self._accept_leaves,
             Nack: self._nack_leaves,
-            Heartbeat: self._heartbeat_leaves,
+            Heartbeat: self._elections.heartbeat_leaves,
             HeartbeatAnswer: self._confirmations.answer_leaves,
         }
         self._answering: dict[type, Callable[[NodeFacts, Event, Reply, Any], None]] = {
@@ -351,9 +351,6 @@ class Invariants:
     def _prepare_leaves(self, facts: NodeFacts, prepare: Prepare, _: Replica) -> None:
         self._votes.prepare_leaves(facts, prepare)
         self._phase_one.prepares(facts.voter.node, facts.life, prepare)
-
-    def _heartbeat_leaves(self, facts: NodeFacts, heartbeat: Heartbeat, _: Replica) -> None:
-        self._elections.heartbeat_leaves(facts, heartbeat)
 
     def _nack_leaves(self, facts: NodeFacts, nack: Nack, _: Replica) -> None:
         led = self.leadership.ballots

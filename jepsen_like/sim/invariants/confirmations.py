@@ -70,9 +70,10 @@ class Confirmations:
             return
         heard = self._heard.get(me.node, {})
         confirmed = [me, *(voter for voter, left in heard.items() if left > came)]
+        voters = frozenset(confirmed)
         text = "{} answers {}, and only {} confirmed its lead after the read came"
         for configuration in self._configurations.live(facts.decided_through):
-            sound = configuration.quorums.is_phase2(frozenset(confirmed))
+            sound = configuration.quorums.is_phase2(voters)
             require(sound, 11, text, me, read, sorted(map(str, confirmed)))
         text = "{} answers {} as of slot {}, and slot {} had been run when the read came"
         require(answer.slot >= applied, 11, text, me, read, answer.slot, applied)

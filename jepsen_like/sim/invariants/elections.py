@@ -7,6 +7,7 @@ and asks no replica whom it takes to be reached, willing or connected.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 
 from jepsen_like.sim.invariants.facts import NodeFacts
@@ -18,6 +19,7 @@ from paxos.core.limits import Timing
 from paxos.core.messages import Heartbeat, HeartbeatAnswer
 from paxos.core.quorum import Quorums
 from paxos.core.records import IssuedRecord
+from paxos.core.replica import Replica
 
 SENT_MAX = 256
 """Heartbeats whose time of leaving is remembered, by node: far more than in an election timeout."""
@@ -56,18 +58,15 @@ class Elections:
         self._configurations = configurations
         # A leader judges itself once in a heartbeat interval, and may have done so just before.
         self._patience_s = timing.election_timeout_s + 2 * timing.heartbeat_interval_s
-        self._contacts: dict[int, Contacts] = {}
+        self._contacts: defaultdict[int, Contacts] = defaultdict(Contacts)
 
     def started(self, facts: NodeFacts) -> None:
         """A node begins a life in which it has heard nobody."""
         self._contacts[facts.voter.node] = Contacts()
 
-    def _of(self, facts: NodeFacts) -> Contacts:
-        return self._contacts.setdefault(facts.voter.node, Contacts())
-
-    def heartbeat_leaves(self, facts: NodeFacts, heartbeat: Heartbeat) -> None:
+    def heartbeat_leaves(self, facts: NodeFacts, heartbeat: Heartbeat, _: Replica) -> None:
         """A node's heartbeat leaves for one voter more."""
-        contacts, now = self._of(facts), facts.now
+        contacts, now = self._contacts[facts.voter.node], facts.now
         if heartbeat.number in contacts.sent:
             return  # the same one goes to all voters
         contacts.sent[heartbeat.number] = now
@@ -82,7 +81,7 @@ class Elections:
 
     def answer_arrives(self, facts: NodeFacts, sender: Voter, answer: HeartbeatAnswer) -> None:
         """A node is handed an answer to one of its heartbeats."""
-        contacts = self._of(facts)
+        contacts = self._contacts[facts.voter.node]
         sent = contacts.sent.get(answer.number)
         if sent is None:
             return  # to one of an earlier life
@@ -93,7 +92,8 @@ class Elections:
 
     def campaigns(self, facts: NodeFacts, record: IssuedRecord) -> None:
         """A node issues a ballot. One that has led may take its lead back without asking."""
-        contacts, me = self._of(facts), facts.voter
+        me = facts.voter
+        contacts = self._contacts[me.node]
         if contacts.led:
             return
         willing = [me]
@@ -101,9 +101,10 @@ class Elections:
             if answer.leader.node in (0, me.node):
                 willing.append(voter)
         text = "{} campaigns at {}, and only {} have said that they hear no other leader"
+        voters, names = frozenset(willing), [str(voter) for voter in willing]
         for quorums in self._live(facts):
-            enough = quorums.is_phase1(frozenset(willing)) and quorums.is_phase2(frozenset(willing))
-            require(enough, 13, text, me, record.ballot, [str(voter) for voter in willing])
+            enough = quorums.is_phase1(voters) and quorums.is_phase2(voters)
+            require(enough, 13, text, me, record.ballot, names)
 
     def _goes_on(self, facts: NodeFacts, contacts: Contacts, now: float) -> None:
         """A node has judged itself, and still claims to lead: it must have reached a quorum."""
@@ -112,9 +113,9 @@ class Elections:
             return
         reached = [me, *(voter for voter, sent in contacts.reached.items() if sent >= since)]
         text = "{} goes on leading at {}, and only {} answered within {:.2f} s"
+        voters, names = frozenset(reached), [str(voter) for voter in reached]
         for quorums in self._live(facts):
-            enough = quorums.is_phase2(frozenset(reached))
-            names = [str(voter) for voter in reached]
+            enough = quorums.is_phase2(voters)
             require(enough, 13, text, me, contacts.claims, names, self._patience_s)
 
     def _live(self, facts: NodeFacts) -> list[Quorums]:
