@@ -172,6 +172,33 @@ class LiveCluster:
                 await trio.sleep(POLL_S)
         raise ClusterFailed(f"no leader within {timeout:g} s: {_described(statuses)}")
 
+    async def wait_whole(
+        self,
+        timeout: float,  # noqa: ASYNC109 - ends in an error that says how things stand
+    ) -> None:
+        """Wait until each node has a connection with every other, and what is written reaches it.
+
+        A link that was cut a moment ago may be up in name only: until TCP sends again, nothing is
+        on it that a second fault could withhold. Somebody must be writing.
+
+        Raises:
+            ClusterFailed: One was still cut off.
+        """
+        statuses: dict[NodeId, dict[str, Any] | None] = {}
+        goal = 0
+        with trio.move_on_after(timeout):
+            while True:
+                statuses = await self.statuses()
+                rows = [status for status in statuses.values() if status is not None]
+                whole = [row for row in rows if len(row["peers"]) == len(self.nodes) - 1]
+                if goal and len(whole) == len(self.nodes):
+                    if all(row["applied_through"] >= goal for row in rows):
+                        return
+                else:
+                    goal = max((row["applied_through"] + 1 for row in rows), default=0)
+                await trio.sleep(POLL_S)
+        raise ClusterFailed(f"not whole within {timeout:g} s: {_described(statuses)}")
+
     async def wait_equal(
         self,
         timeout: float,  # noqa: ASYNC109 - ends in an error that says how things stand

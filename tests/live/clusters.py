@@ -10,7 +10,7 @@ from typing import Any
 
 import trio
 
-from jepsen_like.live.cluster import POLL_S, LiveCluster, open_cluster
+from jepsen_like.live.cluster import LiveCluster, open_cluster
 from paxos.core.errors import PaxosError
 from paxos.runtime.errors import plain_errors
 from statemachines.edge_config_client import EdgeConfigClient
@@ -65,28 +65,6 @@ class Load:
                     pass  # refused or unknown: what else, with faults about
                 finally:
                     self.in_flight -= 1
-
-
-async def wait_whole(cluster: LiveCluster) -> None:
-    """Wait until every node has a connection with each other one, and what flows reaches it.
-
-    A link that was cut a moment ago may be up in name only: until TCP sends again, nothing is on it
-    that a second fault could withhold.
-
-    Raises:
-        TooSlowError: One is still cut off.
-    """
-    goal = 0
-    with trio.fail_after(LEADER_TIMEOUT_S):
-        while True:
-            rows = [status for status in (await cluster.statuses()).values() if status is not None]
-            joined = all(len(row["peers"]) == len(cluster.nodes) - 1 for row in rows)
-            if goal and joined and len(rows) == len(cluster.nodes):
-                if all(row["applied_through"] >= goal for row in rows):
-                    return
-            elif rows:
-                goal = max(row["applied_through"] for row in rows) + 1
-            await trio.sleep(POLL_S)
 
 
 @asynccontextmanager

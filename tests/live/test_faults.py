@@ -15,7 +15,7 @@ from jepsen_like.live.link_faults import BadWeather, ClientCut, Partition
 from jepsen_like.live.network import Weather
 from jepsen_like.live.process_faults import Kill, KillAll, Pause, RestartStorm
 from jepsen_like.live.spells import Fault, Spell, Stage
-from tests.live.clusters import LEADER_TIMEOUT_S, Load, run, under_load, wait_whole
+from tests.live.clusters import LEADER_TIMEOUT_S, Load, run, under_load
 
 pytestmark = pytest.mark.processes
 
@@ -25,7 +25,7 @@ WRITES_TIMEOUT_S = 3.0
 
 async def _struck(fault: Fault, cluster: LiveCluster, load: Load, writes: int = 20) -> Spell:
     """Let a fault come, last for some writes, and go; the cluster must work afterwards."""
-    await wait_whole(cluster)
+    await cluster.wait_whole(LEADER_TIMEOUT_S)
     stage = Stage(cluster, random.Random(1), lambda: load.in_flight)
     spell = await fault.begin(stage)
     assert spell is not None, fault
