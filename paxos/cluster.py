@@ -3,6 +3,11 @@
 Owns the meaning of ``cluster.toml``: it is read, checked and written nowhere else. A file that
 could not be run safely is refused here, with a text that names the file, the table, the key and
 what to do. Knows nothing of trio, transports or how a node runs.
+
+Its nodes are the founding ones, and with ``alpha`` and ``feature`` they are history: the founding
+configuration, from which the log goes on. They are never edited, and every node has the same. Who
+is a member today stands in the log. A node that joined later has a file of its own, which names it,
+and whom it may look for, under ``[[joined]]``: that only says where to begin.
 """
 
 from __future__ import annotations
@@ -13,14 +18,24 @@ import os
 import secrets
 import shutil
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 from urllib.parse import urlsplit
 
-from paxos.core.config import Configuration, Configurations
+from paxos.codec import SNAPSHOT_CHUNK_BYTES_MAX
+from paxos.core.config import (
+    FEATURE,
+    FEATURE_FIRST,
+    FEATURE_MEMBERSHIP,
+    Configuration,
+    Configurations,
+    Member,
+    Part,
+)
+from paxos.core.config import NODES_MAX as MEMBERS_MAX
 from paxos.core.errors import ConfigurationInvalid
 from paxos.core.ids import NodeId, Voter
 from paxos.core.limits import Limits, Timing
@@ -39,11 +54,13 @@ FRAME_SLACK = 64 * 1024
 SCHEMES = ("tcp", "ws", "memory")
 
 StorageKind = Literal["segments", "sqlite"]
+PartName = Literal["voter", "witness", "learner"]
 
 KEYS: Mapping[str, Mapping[str, str]] = {
     "": {
         "cluster": "32 hex digits, drawn once; keeps nodes of different clusters apart",
         "alpha": "slots, default 64: how many may be in flight; the same on all nodes, for ever",
+        "feature": "what the founding nodes understood, default 1; never edited",
         "storage": '"segments" or "sqlite", default "segments": what keeps each node\'s log',
     },
     "nodes": {
@@ -51,6 +68,14 @@ KEYS: Mapping[str, Mapping[str, str]] = {
         "url": "tcp://host:port or ws://host:port: replicas and clients connect here",
         "data": "directory of the node's log, relative to this file",
         "incarnation": "drawn when the directory was made; a copied or re-made one does not match",
+        "part": '"voter" (default), "witness" (votes, keeps no state) or "learner", at founding',
+    },
+    "joined": {
+        "id": "above those of [[nodes]]; given by 'paxos member add'",
+        "url": "where it listens, or where this node may look for it",
+        "data": "directory of its log, relative to this file",
+        "incarnation": "drawn when its directory was made",
+        "part": '"voter" (default, a learner first) or "witness": as which it joins',
     },
     "limits": {
         "command_bytes_max": "bytes, default 2 MiB: one command; larger ones are refused",
@@ -63,6 +88,11 @@ KEYS: Mapping[str, Mapping[str, str]] = {
         "reads_max": "default 10,000: reads that wait, per client connection",
         "watches_max": "default 1,000: watches that wait, per client connection",
         "routes_max": "default 8: sessions whose results one client connection waits for",
+        "snapshot_log_bytes": "bytes, default 32 MiB, the same on all nodes: one snapshot for each",
+        "snapshot_entries": "slots, default 100,000, the same on all nodes: one snapshot for each",
+        "kept_entries": "slots, default 10,000: kept below a snapshot for nodes a little behind",
+        "kept_bytes": "bytes, default 8 MiB: the same in bytes; whichever is less",
+        "snapshot_chunk_bytes": "bytes, default 256 KiB: a snapshot goes to a peer in such pieces",
     },
     "timing": {
         "heartbeat_interval_s": "seconds, default 0.1: several fit into an election timeout",
@@ -76,6 +106,10 @@ KEYS: Mapping[str, Mapping[str, str]] = {
         "client_unsent_bytes_max": "bytes, default 16 MiB: a client that reads slower is cut off",
         "peer_unsent_bytes_max": "bytes, default 32 MiB: above it frames to that peer are dropped",
         "disk_retry_s": "seconds, default 1: how often a full disk is looked at again",
+        "snapshot_slice_s": "seconds, default 0.002: a snapshot is made in slices of this length",
+        "snapshot_pause_s": "seconds, default 0.004: between two slices, left to clients and peers",
+        "snapshot_bytes_per_s": "bytes a second, default 512 MiB: snapshots served to all together",
+        "snapshot_unsent_bytes_max": "bytes, default 512 KiB: above it no piece leaves",
     },
     "machines": {},
 }
@@ -90,12 +124,16 @@ class ClusterFileInvalid(ConfigurationInvalid):
 
 @dataclass(frozen=True, slots=True)
 class NodeEntry:
-    """One node of the file. ``data`` is as written: relative to the file unless absolute."""
+    """One node of the file. ``data`` is as written: relative to the file unless absolute.
+
+    ``part`` is what a founding node took part in, or as which one that joined was made.
+    """
 
     id: NodeId
     url: str
     data: str
     incarnation: int
+    part: PartName = "voter"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +144,15 @@ class ClusterFile:
         path: The file; data directories are relative to its directory.
         cluster: The cluster's id, 32 hex digits.
         alpha: Slots in flight, fixed when the cluster is founded.
-        nodes: All nodes, in order of their ids 1..N.
+        nodes: The founding nodes, in order of their ids 1..N.
         limits: The core's bounds.
         timing: The core's durations.
         serving: Each node's shell.
         machines: ``module:Class`` of each state machine, by name.
         storage: What keeps each node's log; "memory" only for ``paxos.memory_cluster``.
+        feature: Of the founding configuration.
+        joined: Nodes that came later, in order of their ids: the one whose file this is, and those
+            that it may look for.
     """
 
     path: Path
@@ -123,11 +164,18 @@ class ClusterFile:
     timing: Timing = field(default_factory=Timing)
     serving: NodeOptions = field(default_factory=NodeOptions)
     storage: StorageKind | Literal["memory"] = "segments"
+    feature: int = FEATURE
+    joined: tuple[NodeEntry, ...] = ()
+
+    @property
+    def entries(self) -> tuple[NodeEntry, ...]:
+        """Every node that the file names, in order of their ids."""
+        return (*self.nodes, *self.joined)
 
     @property
     def urls(self) -> dict[NodeId, str]:
-        """Where each node listens."""
-        return {entry.id: entry.url for entry in self.nodes}
+        """Where each node listened when the file was written."""
+        return {entry.id: entry.url for entry in self.entries}
 
     def node(self, node: NodeId) -> NodeEntry:
         """Return the entry of ``node``.
@@ -135,11 +183,12 @@ class ClusterFile:
         Raises:
             ClusterFileInvalid: The file has no such node.
         """
-        for entry in self.nodes:
+        for entry in self.entries:
             if entry.id == node:
                 return entry
         raise ClusterFileInvalid(
             f"{self.path}: there is no node {node}; the file has nodes 1 to {len(self.nodes)}"
+            + "".join(f" and {entry.id}" for entry in self.joined)
         )
 
     def voter(self, node: NodeId) -> Voter:
@@ -155,9 +204,13 @@ class ClusterFile:
         return self.path.parent / self.node(node).data
 
     def configurations(self) -> Configurations:
-        """Return the founding configuration: every node votes, majorities decide."""
-        voters = [Voter(entry.id, entry.incarnation) for entry in self.nodes]
-        return Configurations(Configuration(1, Quorums.majority(voters)), self.alpha)
+        """Return the founding configuration: majorities of those that vote decide."""
+        members = tuple(
+            Member(each.id, each.incarnation, Part[each.part.upper()], each.url)
+            for each in self.nodes
+        )
+        quorums = Quorums.majority([member.voter for member in members if member.part])
+        return Configurations(Configuration(1, quorums, members, feature=self.feature), self.alpha)
 
 
 # --- reading ------------------------------------------------------------------------------------
@@ -192,9 +245,10 @@ def parse(text: str, path: Path) -> ClusterFile:
     top = _Table(path, "", document)
     top.refuse_unknown({*KEYS[""], *(name for name in KEYS if name)})
     nodes = _nodes(top)
+    joined = _joined(top, nodes)
     limits = top.dataclass("limits", Limits)
     _check_sizes(path, limits)
-    return ClusterFile(
+    made = ClusterFile(
         path=path,
         cluster=top.take("cluster", _cluster_id),
         nodes=nodes,
@@ -204,7 +258,24 @@ def parse(text: str, path: Path) -> ClusterFile:
         timing=top.dataclass("timing", Timing),
         serving=top.dataclass("serving", NodeOptions),
         storage=top.take("storage", partial(_one_of, StorageKind), "segments"),
+        feature=top.take("feature", _feature, FEATURE_FIRST),
+        joined=joined,
     )
+    _check_parts(top, made)
+    return made
+
+
+def _check_parts(top: _Table, made: ClusterFile) -> None:
+    for entry in made.nodes:
+        if made.feature < FEATURE_MEMBERSHIP and entry.part != "voter":
+            raise top.invalid(
+                f"node {entry.id} is a {entry.part}, which a cluster of feature {made.feature}"
+                " does not know"
+            )
+    try:
+        made.configurations()
+    except ConfigurationInvalid as error:
+        raise top.invalid(f"the nodes cannot found a cluster: {error}") from error
 
 
 _REQUIRED: Any = object()
@@ -277,6 +348,15 @@ def _whole(value: object, at_least: int) -> int:
     return value
 
 
+def _feature(value: object) -> int:
+    feature = _whole(value, at_least=FEATURE_FIRST)
+    if feature > FEATURE:
+        raise ValueError(
+            f"this release understands features up to {FEATURE}: run a later release of it here"
+        )
+    return feature
+
+
 def _seconds(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 86_400:
         raise ValueError("it must be a number of seconds, above 0 and at most 86400")
@@ -337,10 +417,10 @@ def _nodes(top: _Table) -> tuple[NodeEntry, ...]:
         raise top.invalid("it names no nodes: write one [[nodes]] table for each")
     if len(entries) > NODES_MAX:
         raise top.invalid(f"it has {len(entries)} nodes; more than {NODES_MAX} are not supported")
-    nodes = [_node(top, position, entry) for position, entry in enumerate(entries, 1)]
-    _refuse_same(top, "id", [node.id for node in nodes])
-    _refuse_same(top, "url", [node.url.rstrip("/") for node in nodes])
-    _refuse_same(top, "data", [os.path.normpath(node.data) for node in nodes])
+    nodes = [_node(top, "nodes", position, entry) for position, entry in enumerate(entries, 1)]
+    _refuse_same(top, "nodes", "id", [node.id for node in nodes])
+    _refuse_same(top, "nodes", "url", [node.url.rstrip("/") for node in nodes])
+    _refuse_same(top, "nodes", "data", [os.path.normpath(node.data) for node in nodes])
     missing = sorted(set(range(1, len(nodes) + 1)) - {node.id for node in nodes})
     if missing:
         raise top.invalid(
@@ -349,26 +429,52 @@ def _nodes(top: _Table) -> tuple[NodeEntry, ...]:
     return tuple(sorted(nodes, key=lambda node: node.id))
 
 
-def _node(top: _Table, position: int, entry: object) -> NodeEntry:
-    name = f"[[nodes]] number {position}"
+def _joined(top: _Table, nodes: Sequence[NodeEntry]) -> tuple[NodeEntry, ...]:
+    entries = top.values.get("joined", [])
+    if not isinstance(entries, list):
+        raise top.invalid("'joined' must be tables: write [[joined]] on a line of its own")
+    if len(nodes) + len(entries) > MEMBERS_MAX:
+        raise top.invalid(f"it names more than {MEMBERS_MAX} nodes")
+    joined = [_node(top, "joined", position, entry) for position, entry in enumerate(entries, 1)]
+    _refuse_same(top, "joined", "id", [node.id for node in joined])
+    # A url may be that of a node which has left; a directory is one node's for ever.
+    directories = [os.path.normpath(node.data) for node in nodes]
+    _refuse_same(top, "joined", "data", [os.path.normpath(node.data) for node in joined])
+    for position, node in enumerate(joined, 1):
+        if node.id <= len(nodes):
+            raise top.invalid(
+                f"[[joined]] number {position} has the id {node.id} of a founding node;"
+                " an id is never used again"
+            )
+        if os.path.normpath(node.data) in directories:
+            raise top.invalid(
+                f"[[joined]] number {position} has the 'data' of a founding node, {node.data!r};"
+                " give it its own"
+            )
+    return tuple(sorted(joined, key=lambda node: node.id))
+
+
+def _node(top: _Table, kind: str, position: int, entry: object) -> NodeEntry:
+    name = f"[[{kind}]] number {position}"
     if not isinstance(entry, dict):
-        raise top.invalid(f"{name} must be a table: write [[nodes]] on a line of its own")
+        raise top.invalid(f"{name} must be a table: write [[{kind}]] on a line of its own")
     table = _Table(top.path, name, entry)
-    table.refuse_unknown(KEYS["nodes"])
+    table.refuse_unknown(KEYS[kind])
     return NodeEntry(
         id=table.take("id", partial(_whole, at_least=1)),
         url=table.take("url", _url),
         data=table.take("data", _text),
         incarnation=table.take("incarnation", partial(_whole, at_least=0)),
+        part=table.take("part", partial(_one_of, PartName), "voter"),
     )
 
 
-def _refuse_same(top: _Table, key: str, values: list[Any]) -> None:
+def _refuse_same(top: _Table, kind: str, key: str, values: list[Any]) -> None:
     for position, value in enumerate(values):
         if value in values[:position]:
             first = values.index(value) + 1
             raise top.invalid(
-                f"[[nodes]] number {first} and number {position + 1} have the same {key!r},"
+                f"[[{kind}]] number {first} and number {position + 1} have the same {key!r},"
                 f" {value!r}; give each node its own"
             )
 
@@ -402,6 +508,11 @@ def _check_sizes(path: Path, limits: Limits) -> None:
             "pending_bytes_max is below submission_bytes_max, so that the largest submission would"
             " always be refused; raise it"
         )
+    if limits.snapshot_chunk_bytes > SNAPSHOT_CHUNK_BYTES_MAX:
+        raise invalid(
+            f"snapshot_chunk_bytes is above {SNAPSHOT_CHUNK_BYTES_MAX}, the largest piece of a"
+            " snapshot that fits a frame; lower it"
+        )
 
 
 # --- writing ------------------------------------------------------------------------------------
@@ -417,6 +528,8 @@ def dump(cluster: ClusterFile) -> str:
     ]
     for position, entry in enumerate(cluster.nodes):
         lines += ["", "[[nodes]]", *_entries("nodes", _values(entry), comments=position == 0)]
+    for position, entry in enumerate(cluster.joined):
+        lines += ["", "[[joined]]", *_entries("joined", _values(entry), comments=position == 0)]
     lines += ["", '# The replicated state machines: name = "module:Class".', "[machines]"]
     lines += [f"{_toml(name, key=True)} = {_toml(kind)}" for name, kind in cluster.machines.items()]
     for table in ("limits", "timing", "serving"):
@@ -510,7 +623,7 @@ def found(
     try:
         for entry in nodes:
             create_data_directory(cluster, entry.id)
-        _write_durably(cluster.path, text)
+        write_durably(cluster.path, text)
     except BaseException:
         for entry in nodes:
             shutil.rmtree(cluster.data_directory(entry.id), ignore_errors=True)
@@ -536,7 +649,12 @@ def create_data_directory(cluster: ClusterFile, node: NodeId) -> None:
         segments.create(cluster.data_directory(node), cluster.identity(node))
 
 
-def _write_durably(path: Path, text: str) -> None:
+def write_durably(path: Path, text: str) -> None:
+    """Write a cluster file: beside, synced, then renamed into place.
+
+    Raises:
+        OSError: It could not be written; what stood there before still does.
+    """
     beside = path.with_suffix(".tmp")
     with beside.open("x", encoding="utf-8") as file:
         file.write(text)

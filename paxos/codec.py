@@ -1,15 +1,20 @@
 """Bytes to messages and records, and back. The one place that knows how either looks on the wire.
 
-Owns two formats, each with a number: messages (``PROTOCOL_VERSION``, told in the handshake) and
-records (``RECORD_VERSION``, the upper half of a record's first byte). Must never know where bytes
-come from or go to. Guards the gate: what leaves ``decode`` has exactly the types and ranges that
-its class promises, whatever came in; anything else is ``ProtocolError``, and costs no more memory
-than a small multiple of the bytes that were really there (no container is sized by its header
-alone; maps, extensions and deep nesting are not read; nothing is ever unpickled).
+Owns two formats, each with a number: messages (``PROTOCOL_VERSION``) and records
+(``RECORD_VERSION``, the upper half of a record's first byte). Must never know where bytes come
+from or go to, nor who understands them. Guards the gate: what leaves ``decode`` has exactly the
+types and ranges that its class promises, whatever came in; anything else is ``ProtocolError``, and
+costs no more memory than a small multiple of the bytes that were really there (no container is
+sized by its header alone; maps, extensions and deep nesting are not read; nothing is ever
+unpickled).
 
 Format: one tag byte, then msgpack. A message is an array of its fields in the order of its class;
 a ballot is [round, node], a value [stamp or nil, bytes]. Where a message has a list, the list's
 items follow that array one by one to the end, so that no header announces how many there are.
+What a later feature added (``paxos.core.config``) stands at the end of an array, and only where it
+says something: a cluster that has not raised its feature sends and writes the very bytes of the
+release before. A change of the configuration is such a value, [nil, no bytes, bytes], in a record
+of format 2; state digests, and slots in doubt (16 bytes for each range), are such fields.
 Submissions, which a leader passes on unread, have a fixed header instead: ``submission_header``.
 
 Not for several threads at once.
@@ -20,20 +25,26 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any, TypeAlias, TypeVar
 
 from msgpack import Packer, Unpacker, UnpackException, unpackb
 
+from paxos import configuration_codec
 from paxos.core.ballot import Ballot
-from paxos.core.errors import PaxosError
-from paxos.core.ids import RequestNumber, SessionId
+from paxos.core.config import Change, Configuration, Governing
+from paxos.core.errors import ConfigurationInvalid, PaxosError
+from paxos.core.ids import RequestNumber, SessionId, Slot
 from paxos.core.messages import (
+    NO_DIGEST,
     Accept,
     Accepted,
+    AdminAnswer,
     CancelWatch,
     CatchUp,
     ClientAnswer,
     ClientMessage,
+    Compacted,
     Decided,
     Heartbeat,
     HeartbeatAnswer,
@@ -48,15 +59,26 @@ from paxos.core.messages import (
     Promise,
     Read,
     ReadAnswer,
+    Reconfigure,
     Redirect,
     Report,
     Result,
     Results,
     SessionOpened,
+    Settle,
+    Settled,
+    SnapshotChunk,
+    SnapshotName,
+    SnapshotOffer,
+    SnapshotRequest,
+    StateDigest,
     Status,
     StatusAnswer,
     StatusRequest,
     Submit,
+    TakeOver,
+    TakeSnapshot,
+    TransferLeader,
     Watch,
 )
 from paxos.core.records import (
@@ -70,16 +92,28 @@ from paxos.core.records import (
 from paxos.core.value import NOOP, Value
 
 PROTOCOL_VERSION = 1
-"""Number of the message format. Two nodes, or a client and a node, must agree on it."""
+"""Number of the message format. Features add to it; what they add is sent to nobody without."""
 
 RECORD_VERSION = 1
 """Number of the record format, 1 to 15. Stands in every record."""
+
+RECORD_VERSION_CHANGES = 2
+"""Number of the format of records that hold a change of the configuration, and only of those."""
 
 INTEGER_MAX = 2**63 - 1
 """Every number on the wire lies between 0 and this, both included."""
 
 TEXT_BYTES_MAX = 1024
 """The longest text in UTF-8: a state machine's name, or a reason."""
+
+DIGEST_BYTES = 16
+"""A snapshot's digest, always."""
+
+STATE_DIGEST_BYTES_MAX = 64
+"""The longest digest of a state; none is empty."""
+
+SNAPSHOT_CHUNK_BYTES_MAX = 4 * 1024 * 1024
+"""The largest piece of a snapshot in one frame."""
 
 SUBMIT = 0x01
 """First byte of a Submit. It and OPEN_SESSION are what a leader takes without decoding."""
@@ -109,8 +143,8 @@ _NIL = b"\xc0"
 _READ_BYTES = 64 * 1024
 """An Unpacker's first buffer; it grows with what is fed."""
 
-_NONSENSE = (ProtocolError, ValueError, UnpackException)
-"""What we raise, what Python raises at a wrong number of fields, and msgpack at other bytes."""
+_NONSENSE = (ProtocolError, ConfigurationInvalid, ValueError, UnpackException)
+"""What we and configurations raise, Python at a wrong number of fields, msgpack at other bytes."""
 
 _STATUS_MAX = int(max(Status))
 _LEVELS = {level.value: level for level in Level}
@@ -178,6 +212,8 @@ def _ballot(found: _Wire) -> Ballot:
 def _value(found: _Wire) -> Value:
     if type(found) is not tuple:
         raise _wrong("a value", found)
+    if len(found) == 3:
+        return _change(found)
     stamp, commands = found
     if type(commands) is not bytes:
         raise _wrong("a value's commands as bytes", commands)
@@ -188,14 +224,87 @@ def _value(found: _Wire) -> Value:
     return Value(_integer(stamp), commands)
 
 
+def _change(found: tuple[_Wire, _Wire, _Wire]) -> Value:
+    stamp, commands, packed = found
+    if stamp is not None or _bytes(commands):
+        raise ProtocolError("a change stands alone, without a stamp and commands")
+    return Value(None, b"", Change(configuration_codec.unpack(_bytes(packed))))
+
+
 def _items(items: Sequence[object]) -> bytes:
     """Return the items one behind another: as an array, but for the header with their number."""
     header = 1 if len(items) < 2**4 else 3 if len(items) < 2**16 else 5
     return _pack(items)[header:]
 
 
-def _wire_value(value: Value) -> tuple[int | None, bytes]:
-    return (value.stamp, value.commands)
+def _wire_value(value: Value) -> tuple[object, ...]:
+    if value.change is None:
+        return (value.stamp, value.commands)
+    return (None, b"", configuration_codec.pack(value.change.configuration))
+
+
+def _name(found: _Wire) -> SnapshotName:
+    if type(found) is not tuple:
+        raise _wrong("a snapshot's name", found)
+    through, size, digest = found
+    if len(_bytes(digest)) != DIGEST_BYTES:
+        raise ProtocolError(f"a snapshot's digest of {len(digest)} bytes")
+    return SnapshotName(_positive(through), _positive(size), digest)
+
+
+def _within(offset: _Wire, name: SnapshotName) -> int:
+    if _integer(offset) > name.size:
+        raise ProtocolError(f"byte {offset} of a snapshot of {name.size} bytes")
+    return int(offset)
+
+
+def _wire_digests(m: Heartbeat | HeartbeatAnswer) -> tuple[object, ...]:
+    """Return what stands at the end of a heartbeat or its answer: nothing if it has no digest."""
+    snapshot = None if m.snapshot == NO_DIGEST else m.snapshot
+    if m.results == NO_DIGEST:
+        return () if snapshot is None else (snapshot,)
+    return (snapshot, m.results)
+
+
+def _digests(found: Sequence[_Wire]) -> tuple[StateDigest, StateDigest]:
+    if not found:
+        return NO_DIGEST, NO_DIGEST
+    if len(found) == 1:
+        return _state_digest(found[0]), NO_DIGEST
+    snapshot, results = found
+    return NO_DIGEST if snapshot is None else _state_digest(snapshot), _state_digest(results)
+
+
+def _state_digest(found: _Wire) -> StateDigest:
+    if type(found) is not tuple:
+        raise _wrong("a state digest", found)
+    slot, digest = found
+    if not 1 <= len(_bytes(digest)) <= STATE_DIGEST_BYTES_MAX:
+        raise ProtocolError(f"a state digest of {len(digest)} bytes")
+    return StateDigest(_positive(slot), digest)
+
+
+_RANGE = struct.Struct(">QQ")
+
+
+def _wire_ranges(ranges: Sequence[tuple[Slot, Slot]]) -> tuple[bytes, ...]:
+    """Return what stands at the end of a promise: nothing if there is no slot in doubt."""
+    return (b"".join(_RANGE.pack(*each) for each in ranges),) if ranges else ()
+
+
+def _ranges(found: Sequence[_Wire]) -> tuple[tuple[Slot, Slot], ...]:
+    if not found:
+        return ()
+    (packed,) = found
+    if not _bytes(packed) or len(packed) % _RANGE.size:
+        raise ProtocolError(f"ranges of slots in {len(packed)} bytes")
+    ranges = tuple(_RANGE.iter_unpack(packed))
+    below = 0
+    for first, last in ranges:
+        if not below < first <= last <= INTEGER_MAX:
+            raise ProtocolError(f"slots {first} to {last} after {below}: not ranges in order")
+        below = last
+    return ranges
 
 
 def _report(found: _Wire) -> Report:
@@ -289,12 +398,13 @@ def _encode_promise(m: Promise) -> bytes:
     fields = (m.ballot, m.above, m.through)
     marks = (m.decided_through, m.compacted_through, m.clock)
     reports = [(r.slot, r.ballot, _wire_value(r.value)) for r in m.reports]
-    return b"".join((b"\x12", _pack(fields + marks), _items(reports)))
+    doubt = _wire_ranges(m.unknown)
+    return b"".join((b"\x12", _pack(fields + marks + doubt), _items(reports)))
 
 
 def _decode_promise(payload: bytes) -> Promise:
     fields, items = _fields_and_items(payload)
-    ballot, above, through, decided_through, compacted_through, clock = fields
+    ballot, above, through, decided_through, compacted_through, clock, *doubt = fields
     if through is not None and _integer(through) <= _integer(above):
         raise ProtocolError(f"a part of a promise that covers nothing above {above}")
     return Promise(
@@ -305,11 +415,14 @@ def _decode_promise(payload: bytes) -> Promise:
         _integer(compacted_through),
         _integer(clock),
         tuple(map(_report, items)),
+        _ranges(doubt),
     )
 
 
 def _encode_accept(m: Accept) -> bytes:
     value = m.value
+    if value.change is not None:
+        return b"\x13" + _pack((m.ballot, m.slot, _wire_value(value), m.decided_through))
     return b"\x13" + _pack((m.ballot, m.slot, (value.stamp, value.commands), m.decided_through))
 
 
@@ -336,24 +449,40 @@ def _decode_nack(payload: bytes) -> Nack:
     return Nack(_ballot(ballot), _ballot(promised), _ballot(leader), _integer(decided_through))
 
 
+def _encode_compacted(m: Compacted) -> bytes:
+    return b"\x1a" + _pack((m.ballot, m.promised, m.through, m.decided_through))
+
+
+def _decode_compacted(payload: bytes) -> Compacted:
+    ballot, promised, through, decided_through = _fields(payload)
+    return Compacted(
+        _ballot(ballot), _ballot(promised), _integer(through), _integer(decided_through)
+    )
+
+
 def _encode_heartbeat(m: Heartbeat) -> bytes:
-    return b"\x16" + _pack((m.number, m.ballot, m.connected, m.decided_through))
+    fields = (m.number, m.ballot, m.connected, m.decided_through)
+    return b"\x16" + _pack(fields + _wire_digests(m))
 
 
 def _decode_heartbeat(payload: bytes) -> Heartbeat:
-    number, ballot, connected, decided_through = _fields(payload)
+    number, ballot, connected, decided_through, *digests = _fields(payload)
     return Heartbeat(
-        _integer(number), _ballot(ballot), _truth(connected), _integer(decided_through)
+        _integer(number),
+        _ballot(ballot),
+        _truth(connected),
+        _integer(decided_through),
+        *_digests(digests),
     )
 
 
 def _encode_heartbeat_answer(m: HeartbeatAnswer) -> bytes:
     fields = (m.number, m.promised, m.leader, m.sound, m.decided_through, m.clock)
-    return b"\x17" + _pack(fields)
+    return b"\x17" + _pack(fields + _wire_digests(m))
 
 
 def _decode_heartbeat_answer(payload: bytes) -> HeartbeatAnswer:
-    number, promised, leader, sound, decided_through, clock = _fields(payload)
+    number, promised, leader, sound, decided_through, clock, *digests = _fields(payload)
     return HeartbeatAnswer(
         _integer(number),
         _ballot(promised),
@@ -361,6 +490,7 @@ def _decode_heartbeat_answer(payload: bytes) -> HeartbeatAnswer:
         _truth(sound),
         _integer(decided_through),
         _integer(clock),
+        *_digests(digests),
     )
 
 
@@ -374,7 +504,7 @@ def _decode_catch_up(payload: bytes) -> CatchUp:
 
 
 def _encode_decided(m: Decided) -> bytes:
-    values = [(v.stamp, v.commands) for v in m.values]
+    values = [_wire_value(value) for value in m.values]
     return b"".join((b"\x19", _pack((m.first, m.decided_through)), _items(values)))
 
 
@@ -383,6 +513,70 @@ def _decode_decided(payload: bytes) -> Decided:
     if len(items) > INTEGER_MAX - _positive(first):
         raise ProtocolError(f"{len(items)} slots from {first} on are more than can be numbered")
     return Decided(first, tuple(map(_value, items)), _integer(decided_through))
+
+
+def _encode_settle(m: Settle) -> bytes:
+    return b"\x1e" + _pack((m.through,))
+
+
+def _decode_settle(payload: bytes) -> Settle:
+    (through,) = _fields(payload)
+    return Settle(_integer(through))
+
+
+def _encode_settled(m: Settled) -> bytes:
+    return b"\x1f" + _pack((m.through,))
+
+
+def _decode_settled(payload: bytes) -> Settled:
+    (through,) = _fields(payload)
+    return Settled(_integer(through))
+
+
+def _encode_take_over(m: TakeOver) -> bytes:
+    return b"\x10" + _pack((m.ballot,))
+
+
+def _decode_take_over(payload: bytes) -> TakeOver:
+    (ballot,) = _fields(payload)
+    return TakeOver(_ballot(ballot))
+
+
+# --- snapshots, to replicas and clients alike -----------------------------------------------------
+
+
+def _encode_snapshot_offer(m: SnapshotOffer) -> bytes:
+    return b"\x1b" + _pack((m.name, m.decided_through))
+
+
+def _decode_snapshot_offer(payload: bytes) -> SnapshotOffer:
+    name, decided_through = _fields(payload)
+    return SnapshotOffer(_name(name), _integer(decided_through))
+
+
+def _encode_snapshot_request(m: SnapshotRequest) -> bytes:
+    return b"\x1c" + _pack((m.name, m.offset))
+
+
+def _decode_snapshot_request(payload: bytes) -> SnapshotRequest:
+    fields, offset = _fields(payload)
+    name = _name(fields)
+    return SnapshotRequest(name, _within(offset, name))
+
+
+def _encode_snapshot_chunk(m: SnapshotChunk) -> bytes:
+    if len(m.data) > SNAPSHOT_CHUNK_BYTES_MAX:
+        raise ValueError(f"{len(m.data)} bytes are too many for a piece of a snapshot")
+    return b"\x1d" + _pack((m.name, m.offset, m.data))
+
+
+def _decode_snapshot_chunk(payload: bytes) -> SnapshotChunk:
+    fields, offset, data = _fields(payload)
+    name = _name(fields)
+    if len(_bytes(data)) > SNAPSHOT_CHUNK_BYTES_MAX:
+        raise ProtocolError(f"a piece of a snapshot of {len(data)} bytes")
+    _within(_integer(offset) + len(data), name)
+    return SnapshotChunk(name, offset, data)
 
 
 # --- from a client to a replica -----------------------------------------------------------------
@@ -469,6 +663,33 @@ def _decode_status_request(payload: bytes) -> StatusRequest:
     return StatusRequest(_integer(number))
 
 
+def _encode_reconfigure(m: Reconfigure) -> bytes:
+    return b"\x07" + _pack((m.number, configuration_codec.pack(m.configuration)))
+
+
+def _decode_reconfigure(payload: bytes) -> Reconfigure:
+    number, packed = _fields(payload)
+    return Reconfigure(_integer(number), configuration_codec.unpack(_bytes(packed)))
+
+
+def _encode_transfer_leader(m: TransferLeader) -> bytes:
+    return b"\x08" + _pack((m.number, m.to))
+
+
+def _decode_transfer_leader(payload: bytes) -> TransferLeader:
+    number, to = _fields(payload)
+    return TransferLeader(_integer(number), _integer(to))
+
+
+def _encode_take_snapshot(m: TakeSnapshot) -> bytes:
+    return b"\x09" + _pack((m.number,))
+
+
+def _decode_take_snapshot(payload: bytes) -> TakeSnapshot:
+    (number,) = _fields(payload)
+    return TakeSnapshot(_integer(number))
+
+
 # --- from a replica to a client -----------------------------------------------------------------
 
 
@@ -526,6 +747,17 @@ def _decode_status_answer(payload: bytes) -> StatusAnswer:
     return StatusAnswer(_integer(number), _bytes(document))
 
 
+def _encode_admin_answer(m: AdminAnswer) -> bytes:
+    # Cut rather than refused: it is for a person, and may name a hundred nodes.
+    text = m.text.encode()[:TEXT_BYTES_MAX].decode(errors="ignore")
+    return b"\x27" + _pack((m.number, m.status, m.slot, text))
+
+
+def _decode_admin_answer(payload: bytes) -> AdminAnswer:
+    number, status, slot, text = _fields(payload)
+    return AdminAnswer(_integer(number), _status(status), _integer(slot), _text(text))
+
+
 # --- records ------------------------------------------------------------------------------------
 
 
@@ -549,21 +781,34 @@ def _decode_issued_record(payload: bytes) -> IssuedRecord:
 
 def _encode_accepted_record(r: AcceptedRecord) -> bytes:
     value = r.value
+    if value.change is not None:
+        return b"\x23" + _pack((r.ballot, r.slot, _wire_value(value)))
     return b"\x13" + _pack((r.ballot, r.slot, (value.stamp, value.commands)))
 
 
 def _decode_accepted_record(payload: bytes) -> AcceptedRecord:
-    ballot, slot, value = _fields(payload)
-    return AcceptedRecord(_ballot(ballot), _positive(slot), _value(value))
+    ballot, slot, found = _fields(payload)
+    return AcceptedRecord(_ballot(ballot), _positive(slot), _value_in_record(payload, found))
 
 
 def _encode_decided_record(r: DecidedRecord) -> bytes:
-    return b"\x14" + _pack((r.slot, _wire_value(r.value)))
+    tag = b"\x14" if r.value.change is None else b"\x24"
+    return tag + _pack((r.slot, _wire_value(r.value)))
 
 
 def _decode_decided_record(payload: bytes) -> DecidedRecord:
-    slot, value = _fields(payload)
-    return DecidedRecord(_positive(slot), _value(value))
+    slot, found = _fields(payload)
+    return DecidedRecord(_positive(slot), _value_in_record(payload, found))
+
+
+def _value_in_record(payload: bytes, found: _Wire) -> Value:
+    # A format says what its records may hold: a release that reads only the first must find all
+    # that it cannot understand under another number.
+    value = _value(found)
+    version = RECORD_VERSION if value.change is None else RECORD_VERSION_CHANGES
+    if payload[0] >> 4 != version:
+        raise ProtocolError(f"{value} does not belong into a record of this format")
+    return value
 
 
 def _encode_watermark_record(r: WatermarkRecord) -> bytes:
@@ -587,18 +832,29 @@ _ENCODE: dict[type[Message], Callable[[Any], bytes]] = {
     HeartbeatAnswer: _encode_heartbeat_answer,
     CatchUp: _encode_catch_up,
     Decided: _encode_decided,
+    Compacted: _encode_compacted,
+    Settle: _encode_settle,
+    Settled: _encode_settled,
+    TakeOver: _encode_take_over,
+    SnapshotOffer: _encode_snapshot_offer,
+    SnapshotRequest: _encode_snapshot_request,
+    SnapshotChunk: _encode_snapshot_chunk,
     OpenSession: _encode_open_session,
     Submit: _encode_submit,
     Read: _encode_read,
     Watch: _encode_watch,
     CancelWatch: _encode_cancel_watch,
     StatusRequest: _encode_status_request,
+    Reconfigure: _encode_reconfigure,
+    TransferLeader: _encode_transfer_leader,
+    TakeSnapshot: _encode_take_snapshot,
     SessionOpened: _encode_session_opened,
     Results: _encode_results,
     Redirect: _encode_redirect,
     Overloaded: _encode_overloaded,
     ReadAnswer: _encode_read_answer,
     StatusAnswer: _encode_status_answer,
+    AdminAnswer: _encode_admin_answer,
 }
 
 _DECODE_CLIENT: dict[int, Callable[[bytes], ClientMessage]] = {
@@ -608,9 +864,14 @@ _DECODE_CLIENT: dict[int, Callable[[bytes], ClientMessage]] = {
     0x04: _decode_watch,
     0x05: _decode_cancel_watch,
     0x06: _decode_status_request,
+    0x07: _decode_reconfigure,
+    0x08: _decode_transfer_leader,
+    0x09: _decode_take_snapshot,
+    0x1C: _decode_snapshot_request,
 }
 
 _DECODE_PEER: dict[int, Callable[[bytes], PeerMessage]] = {
+    0x10: _decode_take_over,
     0x11: _decode_prepare,
     0x12: _decode_promise,
     0x13: _decode_accept,
@@ -620,6 +881,12 @@ _DECODE_PEER: dict[int, Callable[[bytes], PeerMessage]] = {
     0x17: _decode_heartbeat_answer,
     0x18: _decode_catch_up,
     0x19: _decode_decided,
+    0x1A: _decode_compacted,
+    0x1B: _decode_snapshot_offer,
+    0x1C: _decode_snapshot_request,
+    0x1D: _decode_snapshot_chunk,
+    0x1E: _decode_settle,
+    0x1F: _decode_settled,
 }
 
 _DECODE_ANSWER: dict[int, Callable[[bytes], ClientAnswer]] = {
@@ -629,6 +896,9 @@ _DECODE_ANSWER: dict[int, Callable[[bytes], ClientAnswer]] = {
     0x24: _decode_overloaded,
     0x25: _decode_read_answer,
     0x26: _decode_status_answer,
+    0x27: _decode_admin_answer,
+    0x1B: _decode_snapshot_offer,
+    0x1D: _decode_snapshot_chunk,
 }
 
 _DECODE: dict[int, Callable[[bytes], Message]] = {
@@ -652,6 +922,8 @@ _DECODE_RECORD: dict[int, Callable[[bytes], Record]] = {
     0x13: _decode_accepted_record,
     0x14: _decode_decided_record,
     0x15: _decode_watermark_record,
+    0x23: _decode_accepted_record,
+    0x24: _decode_decided_record,
 }
 
 
@@ -704,7 +976,7 @@ def decode_answer(payload: bytes) -> ClientAnswer:
 
 
 def encode_record(record: Record) -> bytes:
-    """Return a record as bytes of format ``RECORD_VERSION``."""
+    """Return a record as bytes: of format 1, or of 2 if it holds a change."""
     return _ENCODE_RECORD[type(record)](record)
 
 
@@ -725,6 +997,62 @@ def _read(table: Mapping[int, Callable[[bytes], _M]], payload: bytes, kind: str)
         return decoder(payload)
     except _NONSENSE as error:
         raise ProtocolError(f"not a {kind} (tag {payload[0]:02x}): {error}") from error
+
+
+# --- configurations -----------------------------------------------------------------------------
+
+
+def encode_configuration(configuration: Configuration) -> bytes:
+    """Return a configuration as bytes: equal ones as equal bytes.
+
+    Raises:
+        ValueError: It is over a bound of the format (our own mistake).
+    """
+    return configuration_codec.pack(configuration)
+
+
+def decode_configuration(packed: bytes) -> Configuration:
+    """Return the configuration that ``packed`` holds.
+
+    Raises:
+        ProtocolError: It holds none that is valid. Nothing else is ever raised.
+    """
+    try:
+        return configuration_codec.unpack(packed)
+    except ConfigurationInvalid as error:
+        raise ProtocolError(str(error)) from error
+
+
+def encode_governing(governing: Sequence[Governing]) -> bytes:
+    """Return what governs a range of slots, as the head of a snapshot says it."""
+    rows = [(each.first, configuration_codec.pack(each.configuration)) for each in governing]
+    return b"".join(map(_pack, rows))
+
+
+def decode_governing(packed: bytes) -> tuple[Governing, ...]:
+    """Return the configurations that ``packed`` holds: at least one, in order, none left out.
+
+    Raises:
+        ProtocolError: It holds none. Nothing else is ever raised, whatever the bytes.
+    """
+    try:
+        governing = tuple(map(_governing, _objects(_unpacker(len(packed)), memoryview(packed))))
+    except _NONSENSE as error:
+        raise ProtocolError(f"not a row of configurations: {error}") from error
+    if not governing:
+        raise ProtocolError("a row of configurations with none in it")
+    for before, after in pairwise(governing):
+        follows = after.configuration.version == before.configuration.version + 1
+        if not follows or after.first <= before.first:
+            raise ProtocolError("configurations that do not follow one another")
+    return governing
+
+
+def _governing(found: _Wire) -> Governing:
+    if type(found) is not tuple:
+        raise _wrong("a configuration with its first slot", found)
+    first, packed = found
+    return Governing(_positive(first), configuration_codec.unpack(_bytes(packed)))
 
 
 # --- submissions: bytes from the client to the executor -----------------------------------------

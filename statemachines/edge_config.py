@@ -21,9 +21,10 @@ from paxos.core.state_machine import CommandFailed, Stamp
 from statemachines import edge_config_format as form
 from statemachines.edge_config_format import DEFAULT_LIMITS, FORMAT, EdgeConfigLimits, Fields
 from statemachines.snapshot_records import SnapshotDamaged, cut_records, read_records
-from statemachines.versioned_store import Version, VersionedStore
+from statemachines.versioned_store import Capture, Version, VersionedStore
 from statemachines.watch_index import WatchIndex
 
+_COMMON_CONTENT_TYPES = form.COMMON_CONTENT_TYPES
 _SNAPSHOT_NAME = "edge_config"
 _SNAPSHOT_FORMAT = 1
 _CHANGE_FIELDS = 5  # (revision, key, value, content_type, time); a version of the base has 7
@@ -98,12 +99,10 @@ class EdgeConfig:
     def snapshot(self) -> Iterator[bytes]:
         """Return the state as chunks: the base at the oldest revision in key order, then the log.
 
-        What is in it is settled when this is called; later commands do not show in chunks that
-        are taken later.
+        What is in it is settled when this is called, at hardly any cost; chunks are encoded as they
+        are taken, and later commands do not show in them. Several may be read at a time.
         """
-        store = self._store
-        header = (_SNAPSHOT_NAME, _SNAPSHOT_FORMAT, store.revision, store.oldest, store.keep)
-        return cut_records(_snapshot_records(header, store.base(), store.log()))
+        return cut_records(_snapshot_records(self._store.capture()))
 
     def restore(self, chunks: Iterable[bytes]) -> None:
         """Replace the state.
@@ -178,11 +177,15 @@ class EdgeConfig:
 
     def _check_put(self, key: Any, value: Any, content_type: Any) -> str:
         # The usual case is decided here, for a call costs more than the check: a key that is held
-        # was checked when it came, and most values are short.
+        # was checked when it came, most values are short, and most content types well known.
         if type(key) is not str or not self._store.holds(key):
             form.check_key(key, self._limits)
         if type(value) is not bytes or len(value) > self._limits.value_bytes_max:
             form.check_value(value, self._limits)
+        if type(content_type) is str:
+            common = _COMMON_CONTENT_TYPES.get(content_type)
+            if common is not None:
+                return common
         return form.check_content_type(content_type, self._limits)
 
     def _check_answer_bytes(self, operations: Fields) -> None:
@@ -224,7 +227,10 @@ class EdgeConfig:
         revision = store.commit()
         oldest = revision - store.keep
         if oldest > store.oldest:
-            self._forget_before(oldest)
+            if oldest > self._watches.through:
+                self._forget_before(oldest)
+            else:
+                store.compact_to(oldest)
         return revision
 
     def _forget_before(self, oldest: int) -> None:
@@ -429,13 +435,14 @@ def _holds(version: Version | None, field: int, comparison: int, operand: Any) -
 # --- snapshots -----------------------------------------------------------------------------------
 
 
-def _snapshot_records(header: Fields, base: list[Version], log: list[Version]) -> Iterator[Fields]:
-    yield header
-    for version in base:
+def _snapshot_records(capture: Capture) -> Iterator[Fields]:
+    retention = (capture.revision, capture.oldest, capture.keep_revisions)
+    yield (_SNAPSHOT_NAME, _SNAPSHOT_FORMAT, *retention)
+    for version in capture.base():
         item = _item(version)
         assert item is not None
         yield item
-    for change in log:
+    for change in capture.log():
         # What a change left beside these follows from the changes before it.
         yield change.revision, change.key, change.value, change.content_type, change.time
 

@@ -113,7 +113,8 @@ _REFUSED = r"\x00-\x1f\x7f-\x9f\ud800-\udfff"
 _KEY = re.compile(rf"[^/{_REFUSED}]+(?:/[^/{_REFUSED}]+)*").fullmatch
 _PATTERN = re.compile(rf"[^{_REFUSED}]*").fullmatch
 _CONTENT_TYPE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?").fullmatch
-_COMMON_CONTENT_TYPES = {name: name for name in (JSON, BYTES, TEXT)}
+COMMON_CONTENT_TYPES = {name: name for name in (JSON, BYTES, TEXT)}
+"""Content types that need no check, as the one string that all their items share."""
 
 
 def fail_malformed(what: str) -> NoReturn:
@@ -191,7 +192,7 @@ def check_content_type(content_type: object, limits: EdgeConfigLimits = DEFAULT_
     """Return a content type as a shared string; refuse what is not printable ASCII."""
     if type(content_type) is not str:
         fail_malformed("the content type is not text")
-    common = _COMMON_CONTENT_TYPES.get(content_type)
+    common = COMMON_CONTENT_TYPES.get(content_type)
     if common is not None:
         return common
     if len(content_type) > limits.content_type_bytes_max:

@@ -1,7 +1,8 @@
 """An ordered set of keys: what makes prefix and range reads cost what they return.
 
 It owns the order of keys and nothing else; it never knows what a key holds. It guards that a scan
-sees every key once, in code point order (which is also the order of the keys' UTF-8 bytes).
+sees every key once, in code point order (which is also the order of the keys' UTF-8 bytes), and
+that what was captured stays as it was: a block that a capture shares is copied before it changes.
 
 Why this and not something else: one sorted list costs a move of the whole list per new key (half a
 millisecond at a million keys); a list that is sorted when it is first read makes the first read
@@ -30,20 +31,23 @@ class KeyIndex:
         # Each block is sorted, none is empty, and they stand in ascending order.
         self._blocks = [list(keys[start : start + half]) for start in range(0, len(keys), half)]
         self._lasts = [block[-1] for block in self._blocks]  # the last key of each block
+        self._shared = [False] * len(self._blocks)  # which blocks a capture may still read
 
     def add(self, key: str) -> None:
         """Add a key that is not in the set."""
         if not self._blocks:
             self._blocks.append([key])
             self._lasts.append(key)
+            self._shared.append(False)
             return
         at = min(bisect_left(self._lasts, key), len(self._blocks) - 1)
-        block = self._blocks[at]
+        block = self._own_block(at)
         block.insert(bisect_left(block, key), key)
         if len(block) > _BLOCK_KEYS_MAX:
             middle = len(block) // 2
             self._blocks.insert(at + 1, block[middle:])
             del block[middle:]
+            self._shared.insert(at, False)
             self._lasts.insert(at, block[-1])
             self._lasts[at + 1] = self._blocks[at + 1][-1]
         else:
@@ -52,12 +56,27 @@ class KeyIndex:
     def remove(self, key: str) -> None:
         """Remove a key that is in the set."""
         at = bisect_left(self._lasts, key)
-        block = self._blocks[at]
+        block = self._own_block(at)
         del block[bisect_left(block, key)]
         if block:
             self._lasts[at] = block[-1]
         else:
-            del self._blocks[at], self._lasts[at]
+            del self._blocks[at], self._lasts[at], self._shared[at]
+
+    def capture(self) -> list[list[str]]:
+        """Return the keys of this moment, in order, in blocks that will not change. Only to read.
+
+        Costs a reference per block, and later a copy of each block that gains or loses a key.
+        """
+        self._shared = [True] * len(self._blocks)
+        return list(self._blocks)
+
+    def _own_block(self, at: int) -> list[str]:
+        """Return a block to change."""
+        if self._shared[at]:
+            self._blocks[at] = list(self._blocks[at])
+            self._shared[at] = False
+        return self._blocks[at]
 
     def scan(self, start: str = "") -> Iterator[str]:
         """Yield the keys from ``start`` on, in order. The set must not change meanwhile."""

@@ -43,7 +43,12 @@ class Waiting(NamedTuple):
 
 
 class WatchIndex:
-    """The watches that wait on this node, by what they wait for."""
+    """The watches that wait on this node, by what they wait for.
+
+    Attributes:
+        through: Changes up to this revision have been looked at. Read with every write and so a
+            plain attribute; only ``advance`` moves it.
+    """
 
     def __init__(self, waiting_max: int = WAITING_MAX) -> None:
         self._waiting_max = waiting_max
@@ -52,20 +57,15 @@ class WatchIndex:
         self._prefixes: dict[str, Interest] = {}  # untouched interests in a prefix
         self._lengths: dict[int, int] = {}  # how many of those prefixes have which length
         self._ascending: tuple[int, ...] = ()  # the keys of _lengths, sorted
-        self._through = 0  # every change up to here has been looked at
-
-    @property
-    def through(self) -> int:
-        """Changes up to this revision have been looked at."""
-        return self._through
+        self.through = 0
 
     def advance(self, changes: Mapping[int, Sequence[Version]], through: int) -> None:
         """Look at the changes up to revision ``through``, each once."""
         if self._keys or self._prefixes:
-            for revision in range(self._through + 1, through + 1):
+            for revision in range(self.through + 1, through + 1):
                 for change in changes[revision]:
                     self._touch(change.key, revision)
-        self._through = through
+        self.through = through
 
     def find(self, query: bytes) -> Waiting | None:
         """Return what is known of a watch that waits with exactly these bytes, if anything."""

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from paxos.core.ids import RequestNumber, SessionId, Slot
 from paxos.core.messages import (
+    AdminAnswer,
     CancelWatch,
     ClientAnswer,
     ClientMessage,
@@ -35,6 +36,8 @@ from paxos.core.messages import (
     Redirect,
     Results,
     SessionOpened,
+    SnapshotChunk,
+    SnapshotOffer,
     Status,
     StatusAnswer,
     Submit,
@@ -299,7 +302,8 @@ class Client:
     ) -> None:
         if not endpoints:
             raise ValueError("a client needs at least one endpoint")
-        self._endpoints = tuple(endpoints)
+        self._given = tuple(endpoints)
+        self._endpoints = self._given  # where to look: what was given, then what was learned
         self._rng = rng
         self._options = options
         self._seen_through: Slot = 0
@@ -342,7 +346,10 @@ class Client:
             Results: self._handle_results,
             Overloaded: self._handle_overloaded,
             ReadAnswer: self._handle_read_answer,
-            StatusAnswer: self._handle_status_answer,
+            StatusAnswer: self._handle_unasked,
+            AdminAnswer: self._handle_unasked,
+            SnapshotOffer: self._handle_unasked,
+            SnapshotChunk: self._handle_unasked,
         }
 
     # --- what a program asks --------------------------------------------------------------------
@@ -351,6 +358,15 @@ class Client:
     def seen_through(self) -> Slot:
         """The highest slot of any answer so far."""
         return self._seen_through
+
+    def learn(self, endpoints: Sequence[str]) -> None:
+        """Hear where the replicas are now: tried when those given at first are of no use.
+
+        What was learned before is forgotten, so that a client follows a cluster whose members come
+        and go for years.
+        """
+        learned = [each for each in endpoints if each and each not in self._given]
+        self._endpoints = (*self._given, *learned)
 
     def submit(self, machine: str, commands: Sequence[bytes], deadline: float) -> range:
         """Have commands applied, each exactly once. They leave with the next ``flush``.
@@ -604,9 +620,7 @@ class Client:
         else:
             self._leave(self._next_endpoint(), pause)
 
-    def _handle_status_answer(
-        self, message: StatusAnswer, now: float, out: list[ClientEffect]
-    ) -> None:
+    def _handle_unasked(self, message: ClientAnswer, now: float, out: list[ClientEffect]) -> None:
         """Nothing that was asked here."""
 
     def _handle_redirect(self, leader_url: str | None, now: float) -> None:

@@ -9,6 +9,10 @@ Words: *reached* = answered my own heartbeat within an election timeout; *connec
 sound, and its promise not above the ballot in question. An answer that names no connected leader is
 a pre-vote.
 
+Only a full voter of a live configuration campaigns (or a proposer that is no acceptor at all):
+never a learner, a witness, or a node that was removed. Nodes have priorities; a lower one defers
+and hands over to a higher one, within bounds.
+
 After OmniPaxos (Ng et al., EuroSys 2023), section 5: elect a quorum-connected node, whatever the
 others see.
 """
@@ -16,7 +20,7 @@ others see.
 from __future__ import annotations
 
 import math
-from collections.abc import Set
+from collections.abc import Collection, Set
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -24,15 +28,18 @@ from typing import TYPE_CHECKING
 from paxos.core.ballot import BALLOT_ZERO, Ballot
 from paxos.core.config import Configurations
 from paxos.core.effects import Send
-from paxos.core.ids import Instant, Slot, Voter
+from paxos.core.ids import Instant, NodeId, Slot, Voter
 from paxos.core.limits import Timing
-from paxos.core.messages import Heartbeat, HeartbeatAnswer
+from paxos.core.messages import NO_DIGEST, Heartbeat, HeartbeatAnswer, StateDigest
 
 if TYPE_CHECKING:
     from random import Random
 
 STUCK_TIMEOUTS = 3
 """A leader with work that makes no progress for this many election timeouts gives way."""
+
+PREFERENCE_TIMEOUTS = 4
+"""A leader hands over to a voter of higher priority that was connected for so many timeouts."""
 
 
 class Verdict(Enum):
@@ -60,6 +67,7 @@ class Elector:
         timing: Durations.
         rng: Spreads timeouts, so that nodes do not campaign in step.
         may_campaign: Whether this node can lead at all.
+        accepts: Whether it is an acceptor; if so it leads only as a full voter.
         now: The node's clocks.
     """
 
@@ -71,12 +79,14 @@ class Elector:
         rng: Random,
         may_campaign: bool,
         now: Instant,
+        accepts: bool = True,
     ) -> None:
         self._me = me
         self._configurations = configurations
         self._timing = timing
         self._rng = rng
         self._may_campaign = may_campaign
+        self._accepts = accepts
         # Of the last heartbeat sent. Begins at random: an answer to a heartbeat of this node's
         # earlier life must not pass for one to a heartbeat of this life.
         self._number = self._number_before = rng.getrandbits(48)
@@ -95,6 +105,10 @@ class Elector:
         self._decided_at = now.monotonic  # when a leader last decided, or had nothing to decide
         self._confirmed_at = now.monotonic  # the same for read barriers
         self._catching_up: tuple[Slot, float] | None = None  # last progress of it, and when
+        # What this node knew decided, once per heartbeat interval: how far others are behind.
+        self._decided: list[tuple[float, Slot]] = []
+        self._deferring_at = math.inf  # since when it defers to a higher priority
+        self._preferred: tuple[Voter, float] | None = None  # who should lead, connected since
 
     # --- what this node says of itself and others ---
 
@@ -134,18 +148,47 @@ class Elector:
     # --- heartbeats ---
 
     def heartbeat(
-        self, ballot: Ballot, connected: bool, decided_through: Slot, now: Instant
+        self,
+        ballot: Ballot,
+        connected: bool,
+        decided_through: Slot,
+        now: Instant,
+        *,
+        snapshot: StateDigest = NO_DIGEST,
+        results: StateDigest = NO_DIGEST,
+        invited: Collection[NodeId] = (),
     ) -> list[Send]:
-        """Send the next numbered heartbeat to every other voter."""
+        """Send the next numbered heartbeat to every other member of a live configuration.
+
+        Args:
+            ballot: The one that this node leads with, or BALLOT_ZERO.
+            connected: Whether it can lead.
+            decided_through: This node's.
+            now: The node's clocks.
+            snapshot: This node's latest durable one.
+            results: What all of its results through some slot came to.
+            invited: Nodes that are to become members.
+        """
         self._number += 1
         self._sent_at[self._number] = now.monotonic
         self._next_heartbeat_at = now.monotonic + self._timing.heartbeat_interval_s
         oldest = now.monotonic - self._timing.election_timeout_s
         while self._sent_at[first := next(iter(self._sent_at))] < oldest:
             del self._sent_at[first]
-        message = Heartbeat(self._number, ballot, connected, decided_through)
-        nodes = self._configurations.voter_nodes(decided_through)
-        return [Send(node, message) for node in nodes if node != self._me.node]
+        self._heard = {v: heard for v, heard in self._heard.items() if heard.sent_at >= oldest}
+        self._note_decided(decided_through, now)
+        message = Heartbeat(self._number, ballot, connected, decided_through, snapshot, results)
+        nodes = self._configurations.member_nodes(decided_through)
+        everyone = sorted({*nodes, *invited}) if invited else nodes
+        return [Send(node, message) for node in everyone if node != self._me.node]
+
+    def _note_decided(self, decided_through: Slot, now: Instant) -> None:
+        samples, interval = self._decided, self._timing.heartbeat_interval_s
+        if not samples or now.monotonic >= samples[-1][0] + interval:
+            samples.append((now.monotonic, decided_through))
+        oldest = now.monotonic - self._timing.election_timeout_s - 2 * interval
+        while samples[0][0] < oldest:
+            del samples[0]
 
     @property
     def number(self) -> int:
@@ -198,6 +241,8 @@ class Elector:
         self._preempted = BALLOT_ZERO
         self._leader = BALLOT_ZERO
         self._waiting = False
+        self._deferring_at = math.inf
+        self._preferred = None
 
     def progressed(self, now: Instant) -> None:
         """This node, leading, decided a slot."""
@@ -220,7 +265,7 @@ class Elector:
         self._waiting = False
 
     def gave_way(self, now: Instant) -> None:
-        """This node stopped leading by itself: let others try first."""
+        """This node stopped leading by itself, or handed over: let others try first."""
         self._election_at = now.monotonic + self._random_timeout(1.0 + 2.0 * self._rng.random())
         self._waiting = False
 
@@ -231,6 +276,81 @@ class Elector:
             self._preempted = BALLOT_ZERO
         self._election_at = now.monotonic + self._random_timeout(1.0)
         self._waiting = False
+        self._deferring_at = math.inf
+
+    def fetched(self, winning: bool, now: Instant) -> None:
+        """A piece of what this node lacks has come: catching up makes progress.
+
+        Args:
+            winning: Whether this node has won a ballot that only waits for that. Then it is kept.
+            now: The node's clocks.
+        """
+        if self._catching_up is not None:
+            self._catching_up = (self._catching_up[0], now.monotonic)
+        if winning:
+            self._election_at = now.monotonic + self._random_timeout(1.0)
+            self._waiting = False
+
+    # --- who else could lead ---
+
+    def is_eligible(self, decided_through: Slot) -> bool:
+        """Whether this node may campaign at all."""
+        full = not self._accepts or self.may_lead(self._me, decided_through)
+        return self._may_campaign and full
+
+    def may_lead(self, voter: Voter, decided_through: Slot) -> bool:
+        """Whether a node is a full voter of a live configuration."""
+        live = self._configurations.live(decided_through)
+        return any(voter in configuration.full_voters for configuration in live)
+
+    def priority(self, voter: Voter) -> int:
+        """The priority of a node in the latest configuration."""
+        member = self._configurations.latest.member(voter.node)
+        return 0 if member is None else member.priority
+
+    def behind(self, voter: Voter) -> Slot:
+        """How many slots a node lacked of what this one knew an interval before it asked.
+
+        Not of what is decided now: a node that only follows hears of that with the next heartbeat.
+        """
+        heard = self._heard[voter]
+        before = heard.sent_at - self._timing.heartbeat_interval_s
+        known = [slot for at, slot in self._decided if at <= before]
+        reference = known[-1] if known else self._decided[0][1]
+        return max(0, reference - heard.answer.decided_through)
+
+    def successors(self, ballot: Ballot, decided_through: Slot, now: Instant) -> list[Voter]:
+        """Who could take over from this node, which leads with ``ballot``: the best one first.
+
+        Those are the full voters of the latest configuration that are connected and not behind.
+        """
+        alpha = self._configurations.alpha
+        full = self._configurations.latest.full_voters
+        able = [
+            (-self.priority(voter), -answer.decided_through, voter)
+            for voter, answer in self.reached(now).items()
+            if voter in full and self.may_lead(voter, decided_through)
+            if answer.sound and answer.promised <= ballot and self.behind(voter) <= alpha
+        ]
+        return [voter for _, _, voter in sorted(able)]
+
+    def preferred(self, ballot: Ballot, decided_through: Slot, now: Instant) -> Voter | None:
+        """Who should lead instead of this node, for its higher priority; asked when leading.
+
+        It must have been able to for several timeouts, so that a node that comes and goes does not
+        move the lead with it; the same time passes before it is named again.
+        """
+        best = next(iter(self.successors(ballot, decided_through, now)), None)
+        if best is None or self.priority(best) <= self.priority(self._me):
+            self._preferred = None
+        elif self._preferred is None or self._preferred[0] != best:
+            self._preferred = (best, now.monotonic)
+        elif now.monotonic - self._preferred[1] > PREFERENCE_TIMEOUTS * (
+            self._timing.election_timeout_s
+        ):
+            self._preferred = None
+            return best
+        return None
 
     # --- verdicts ---
 
@@ -275,10 +395,14 @@ class Elector:
             self._preempted = BALLOT_ZERO
             self._election_at = self._leader_at + self._random_timeout(1.0)
             return Verdict.WAIT
+        if not self.is_eligible(decided_through):
+            self._waiting = False
+            self._election_at = now.monotonic + self._random_timeout(1.0)
+            return Verdict.WAIT
         self._waiting = True
         if not self._may_try(decided_through, now) or self._behind(decided_through, now):
             return Verdict.WAIT
-        return Verdict.CAMPAIGN
+        return Verdict.WAIT if self._defers(decided_through, now) else Verdict.CAMPAIGN
 
     def _may_try(self, decided_through: Slot, now: Instant) -> bool:
         """Whether quorums are reached and, unless this node takes back a lead, pre-vote for it."""
@@ -301,6 +425,23 @@ class Elector:
             return True
         return now.monotonic - self._catching_up[1] < self._timing.election_timeout_s
 
+    def _defers(self, decided_through: Slot, now: Instant) -> bool:
+        """Whether a voter of higher priority, reached and not behind, should try first.
+
+        For one election timeout: then that one is not going to.
+        """
+        mine = self.priority(self._me)
+        better = any(
+            self.priority(voter) > mine and self.may_lead(voter, decided_through)
+            for voter, answer in self.reached(now).items()
+            if answer.sound and answer.decided_through >= decided_through
+        )
+        if not better:
+            self._deferring_at = math.inf
+            return False
+        self._deferring_at = min(self._deferring_at, now.monotonic)
+        return now.monotonic - self._deferring_at < self._timing.election_timeout_s
+
     def _has_quorums(self, voters: Set[Voter], decided_through: Slot) -> bool:
         return all(
             c.quorums.is_phase1(voters) and c.quorums.is_phase2(voters)
@@ -313,6 +454,7 @@ class Elector:
         self._preempted = BALLOT_ZERO
         self._election_at = now.monotonic + self._random_timeout(1.0)
         self._waiting = False
+        self._deferring_at = math.inf
 
     def _lose_leader(self, now: Instant) -> None:
         """The leader is gone or says it cannot lead: no need to wait out a whole timeout."""

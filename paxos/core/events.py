@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from paxos.core.ids import ClientId, RequestNumber, SessionId, Voter
-from paxos.core.messages import PeerMessage, Read, Watch
+from paxos.core.config import FEATURE
+from paxos.core.ids import ClientId, RequestNumber, SessionId, Slot, Voter
+from paxos.core.messages import AdminMessage, PeerMessage, Read, SnapshotName, Watch
+from paxos.core.snapshot import Snapshot
 
 
 @dataclass(slots=True)
@@ -87,9 +89,13 @@ class ClientGone:
 
 @dataclass(slots=True)
 class PeerConnected:
-    """A new connection to a replica is up. What was sent before may be lost: send again."""
+    """A new connection to a replica is up. What was sent before may be lost: send again.
+
+    ``feature`` is the highest feature version that the peer understands.
+    """
 
     peer: Voter
+    feature: int = FEATURE
 
     def __str__(self) -> str:
         return f"{self.peer} connected"
@@ -123,6 +129,58 @@ class DiskFull:
         return f"disk {'full' if self.full else 'has room'}"
 
 
+@dataclass(slots=True)
+class AdminRequested:
+    """An administrator asks for something."""
+
+    client: ClientId
+    request: AdminMessage
+
+    def __str__(self) -> str:
+        return f"c{self.client} -> {self.request}"
+
+
+@dataclass(slots=True)
+class SnapshotSaved:
+    """The snapshot of ``SaveSnapshot`` is durable under ``name``."""
+
+    name: SnapshotName
+
+    def __str__(self) -> str:
+        return f"saved {self.name}"
+
+
+@dataclass(slots=True)
+class SnapshotNotSaved:
+    """There was no room for the snapshot. Nothing is lost; the log just goes on growing."""
+
+    through: Slot
+
+    def __str__(self) -> str:
+        return f"no room for snapshot {self.through}"
+
+
+@dataclass(slots=True)
+class SnapshotFetched:
+    """A snapshot that was fetched is whole, checked and durable."""
+
+    name: SnapshotName
+    snapshot: Snapshot
+
+    def __str__(self) -> str:
+        return f"fetched {self.name}"
+
+
+@dataclass(slots=True)
+class SnapshotSpoilt:
+    """What was fetched is not what was offered (or there is no room): fetch anew, elsewhere."""
+
+    name: SnapshotName
+
+    def __str__(self) -> str:
+        return f"spoilt {self.name}"
+
+
 Event = (
     Received
     | Submitted
@@ -134,4 +192,9 @@ Event = (
     | PeerDisconnected
     | DeadlinePassed
     | DiskFull
+    | AdminRequested
+    | SnapshotSaved
+    | SnapshotNotSaved
+    | SnapshotFetched
+    | SnapshotSpoilt
 )

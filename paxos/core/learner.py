@@ -24,20 +24,19 @@ class Learner:
 
     Args:
         configurations: Says whose votes count for a slot.
+
+    Attributes:
+        decided_through: Every slot up to and including this one is decided and known here. Only the
+            learner changes it; nothing else is asked for as often.
     """
 
     def __init__(self, configurations: Configurations) -> None:
         self._configurations = configurations
-        self._decided_through = 0
+        self.decided_through: Slot = 0
         self._ahead: dict[Slot, Value] = {}  # decided above a hole
         self._counting = BALLOT_ZERO  # the ballot this node proposes at, if any
         self._votes: dict[Slot, set[Voter]] = {}  # per slot in flight at that ballot
         self._values: dict[Slot, Value] = {}  # what was proposed there
-
-    @property
-    def decided_through(self) -> Slot:
-        """Every slot up to and including this one is decided and known here."""
-        return self._decided_through
 
     @property
     def votes(self) -> Mapping[Slot, Set[Voter]]:
@@ -51,7 +50,7 @@ class Learner:
 
     def is_decided(self, slot: Slot) -> bool:
         """Whether this node knows the decided value of ``slot``."""
-        return slot <= self._decided_through or slot in self._ahead
+        return slot <= self.decided_through or slot in self._ahead
 
     def count_at(self, ballot: Ballot) -> None:
         """Count from now on the votes of ``ballot``, and only those."""
@@ -88,10 +87,28 @@ class Learner:
         self._votes.pop(slot, None)
         self._values.pop(slot, None)
         self._ahead[slot] = value
+        return self._run_on()
+
+    def install(self, through: Slot) -> list[tuple[Slot, Value]]:
+        """Go on behind a snapshot: every slot at or below ``through`` is decided and reflected.
+
+        Returns:
+            What was known decided above it and now has its whole prefix, in order.
+        """
+        if through <= self.decided_through:
+            return []
+        self.decided_through = through
+        for known in (self._ahead, self._votes, self._values):
+            for slot in [slot for slot in known if slot <= through]:
+                del known[slot]
+        return self._run_on()
+
+    def _run_on(self) -> list[tuple[Slot, Value]]:
+        """Take what is decided without a gap."""
         ready: list[tuple[Slot, Value]] = []
-        following = self._decided_through + 1
+        following = self.decided_through + 1
         while following in self._ahead:
             ready.append((following, self._ahead.pop(following)))
             following += 1
-        self._decided_through = following - 1
+        self.decided_through = following - 1
         return ready

@@ -27,6 +27,13 @@ class Limits:
         reads_max: Reads that wait for a barrier or a slot, per client connection.
         watches_max: Watches that wait, per client connection.
         routes_max: Sessions whose results one client connection waits for.
+        snapshot_log_bytes: A snapshot is due whenever the log has grown by so many bytes.
+            Replicated, so that replicas have snapshots of the same slots.
+        snapshot_entries: The same in slots. Replicated.
+        kept_entries: Slots below the latest snapshot that stay in the log, for peers that are a
+            little behind; at most.
+        kept_bytes: The same in bytes.
+        snapshot_chunk_bytes: One piece of a snapshot on its way to a peer.
     """
 
     command_bytes_max: int = 2 * 1024 * 1024
@@ -39,6 +46,17 @@ class Limits:
     reads_max: int = 10_000
     watches_max: int = 1_000
     routes_max: int = 8
+    snapshot_log_bytes: int = 32 * 1024 * 1024
+    snapshot_entries: int = 100_000
+    kept_entries: int = 10_000
+    kept_bytes: int = 8 * 1024 * 1024
+    snapshot_chunk_bytes: int = 256 * 1024
+
+    def __post_init__(self) -> None:
+        if min(self.snapshot_log_bytes, self.snapshot_entries, self.snapshot_chunk_bytes) < 1:
+            raise ConfigurationInvalid(
+                "snapshot_log_bytes, snapshot_entries and snapshot_chunk_bytes must be at least 1"
+            )
 
 
 @dataclass(frozen=True, slots=True)

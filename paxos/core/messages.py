@@ -1,8 +1,10 @@
 """Everything that travels. Read this file as the protocol's table of contents.
 
-Between replicas: Prepare -> Promise, Accept -> Accepted, Nack, Heartbeat -> HeartbeatAnswer,
-CatchUp -> Decided. Between a client and a replica: OpenSession -> SessionOpened, Submit -> Results,
-Read/Watch -> ReadAnswer, and what sends a client elsewhere (Redirect, Overloaded).
+Between replicas: Prepare -> Promise, Accept -> Accepted, Nack, Compacted, Heartbeat ->
+HeartbeatAnswer, CatchUp -> Decided or SnapshotOffer, SnapshotRequest -> SnapshotChunk, Settle ->
+Settled, TakeOver. Between a client and a replica: OpenSession -> SessionOpened, Submit -> Results,
+Read/Watch -> ReadAnswer, Reconfigure/TransferLeader/TakeSnapshot -> AdminAnswer, and what sends a
+client elsewhere (Redirect, Overloaded).
 
 The sender of a message is not in it: the channel it came on was identified by a handshake, and an
 event carries that (node, incarnation). Messages are immutable by convention: never assign a field.
@@ -15,6 +17,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from paxos.core.ballot import Ballot
+from paxos.core.config import Configuration
 from paxos.core.ids import RequestNumber, SessionId, Slot
 from paxos.core.value import Value
 
@@ -50,7 +53,9 @@ class Promise:
     ``through`` is None for the last part, which covers everything above. An answer counts only when
     its parts cover all that was asked. Parts of two answers may be mixed: what was accepted below
     the promised ballot no longer changes, so each part is true by itself. ``clock`` is the
-    acceptor's wall clock in microseconds.
+    acceptor's wall clock in microseconds. Of the slots at or below ``compacted_through`` it says
+    nothing: they are decided, and must be caught up. Of those in ``unknown`` (inclusive ranges, in
+    order) it cannot say what was accepted, because of damage: it does not count for them.
     """
 
     ballot: Ballot
@@ -60,13 +65,16 @@ class Promise:
     compacted_through: Slot
     clock: int
     reports: tuple[Report, ...]
+    unknown: tuple[tuple[Slot, Slot], ...] = ()
 
     def __str__(self) -> str:
         reports = " ".join(str(report) for report in self.reports)
         through = "" if self.through is None else self.through
+        compacted = f" compacted={self.compacted_through}" if self.compacted_through else ""
+        doubt = "".join(f" unknown={first}..{last}" for first, last in self.unknown)
         return (
             f"Promise({self.ballot} {self.above}<..{through}"
-            f" decided={self.decided_through} [{reports}])"
+            f" decided={self.decided_through}{compacted}{doubt} [{reports}])"
         )
 
 
@@ -112,17 +120,46 @@ class Nack:
 
 
 @dataclass(slots=True)
+class Compacted:
+    """Refuses an Accept at ``ballot``: slots at or below ``through`` are decided and forgotten.
+
+    The proposer must catch up; it never takes this for an empty slot.
+    """
+
+    ballot: Ballot
+    promised: Ballot
+    through: Slot
+    decided_through: Slot
+
+    def __str__(self) -> str:
+        return f"Compacted({self.ballot} through={self.through} promised={self.promised})"
+
+
+class StateDigest(NamedTuple):
+    """What a replica's state was at ``slot``. Equal slots must give equal digests."""
+
+    slot: Slot
+    digest: bytes
+
+
+NO_DIGEST = StateDigest(0, b"")
+
+
+@dataclass(slots=True)
 class Heartbeat:
-    """Sent by every node to every voter, numbered by its sender.
+    """Sent by every node to every member, numbered by its sender.
 
     A leader names its ``ballot`` and whether it is ``connected`` (reaches a phase-2 quorum that has
-    promised nothing higher); a node that does not lead sends BALLOT_ZERO and False.
+    promised nothing higher); a node that does not lead sends BALLOT_ZERO and False. ``snapshot`` is
+    that of the sender's latest durable snapshot; ``results`` of all results through some slot.
     """
 
     number: int
     ballot: Ballot
     connected: bool
     decided_through: Slot
+    snapshot: StateDigest = NO_DIGEST
+    results: StateDigest = NO_DIGEST
 
     def __str__(self) -> str:
         claim = "" if self.ballot.round == 0 else f" leads={self.ballot}"
@@ -134,7 +171,8 @@ class Heartbeat:
 class HeartbeatAnswer:
     """Answers heartbeat ``number``, and is a pre-vote unless it names a connected ``leader``.
 
-    ``sound`` says that the sender votes at present (its disk is not full).
+    ``sound`` says that the sender votes at present (its disk is not full). ``snapshot`` is that of
+    its latest durable snapshot; ``results`` of all results through some slot.
     """
 
     number: int
@@ -143,6 +181,8 @@ class HeartbeatAnswer:
     sound: bool
     decided_through: Slot
     clock: int
+    snapshot: StateDigest = NO_DIGEST
+    results: StateDigest = NO_DIGEST
 
     def __str__(self) -> str:
         hears = "" if self.leader.round == 0 else f" hears={self.leader}"
@@ -175,8 +215,109 @@ class Decided:
         return f"Decided({self.first}..{last} decided={self.decided_through})"
 
 
+class SnapshotName(NamedTuple):
+    """Which snapshot: equal names are equal bytes, whoever serves them.
+
+    Attributes:
+        through: The last slot that it reflects.
+        size: Its bytes.
+        digest: BLAKE2b of all of them, 16 bytes.
+    """
+
+    through: Slot
+    size: int
+    digest: bytes
+
+    def __str__(self) -> str:
+        return f"{self.through}/{self.size}B/{self.digest.hex()[:8]}"
+
+
+@dataclass(slots=True)
+class SnapshotOffer:
+    """Answers a CatchUp below what the sender has compacted: fetch this snapshot instead."""
+
+    name: SnapshotName
+    decided_through: Slot
+
+    def __str__(self) -> str:
+        return f"SnapshotOffer({self.name})"
+
+
+@dataclass(slots=True)
+class SnapshotRequest:
+    """Asks for the bytes of a snapshot from ``offset`` on: for one chunk.
+
+    Pulled one or a few at a time, so the one who fetches sets the pace, and goes on where it was
+    after a broken connection or with another helper that has the same snapshot. An ``offset`` at
+    its end says that the sender has it all and needs nothing more.
+    """
+
+    name: SnapshotName
+    offset: int
+
+    def __str__(self) -> str:
+        return f"SnapshotRequest({self.name} @{self.offset})"
+
+
+@dataclass(slots=True)
+class SnapshotChunk:
+    """A piece of a snapshot. Empty: the sender does not have that snapshot (any more)."""
+
+    name: SnapshotName
+    offset: int
+    data: bytes
+
+    def __str__(self) -> str:
+        return f"SnapshotChunk({self.name} @{self.offset}+{len(self.data)})"
+
+
+@dataclass(slots=True)
+class Settle:
+    """Asks a node to make durable, as decided, all it knows through ``through``, and to say so."""
+
+    through: Slot
+
+    def __str__(self) -> str:
+        return f"Settle({self.through})"
+
+
+@dataclass(slots=True)
+class Settled:
+    """All slots through ``through`` are durable here as decided: recovery would believe them."""
+
+    through: Slot
+
+    def __str__(self) -> str:
+        return f"Settled({self.through})"
+
+
+@dataclass(slots=True)
+class TakeOver:
+    """The leader of ``ballot`` hands over: campaign now, at a higher one."""
+
+    ballot: Ballot
+
+    def __str__(self) -> str:
+        return f"TakeOver({self.ballot})"
+
+
 PeerMessage = (
-    Prepare | Promise | Accept | Accepted | Nack | Heartbeat | HeartbeatAnswer | CatchUp | Decided
+    Prepare
+    | Promise
+    | Accept
+    | Accepted
+    | Nack
+    | Compacted
+    | Heartbeat
+    | HeartbeatAnswer
+    | CatchUp
+    | Decided
+    | SnapshotOffer
+    | SnapshotRequest
+    | SnapshotChunk
+    | Settle
+    | Settled
+    | TakeOver
 )
 
 # --- between a client and a replica -------------------------------------------------------------
@@ -296,7 +437,57 @@ class StatusRequest:
         return f"StatusRequest(#{self.number})"
 
 
-ClientMessage = OpenSession | Submit | Read | Watch | CancelWatch | StatusRequest
+@dataclass(slots=True)
+class Reconfigure:
+    """Asks the leader to make ``configuration`` the next one.
+
+    It bears the version it would get, so asking twice, or at the next leader, does no harm: if it
+    is the latest decided one already, the answer only waits until it is settled.
+    """
+
+    number: int
+    configuration: Configuration
+
+    def __str__(self) -> str:
+        return f"Reconfigure(#{self.number} v{self.configuration.version})"
+
+
+@dataclass(slots=True)
+class TransferLeader:
+    """Asks the leader to hand over to ``to``, or to whom it finds best if that is 0."""
+
+    number: int
+    to: int
+
+    def __str__(self) -> str:
+        return f"TransferLeader(#{self.number} n{self.to})"
+
+
+@dataclass(slots=True)
+class TakeSnapshot:
+    """Asks this very node for a snapshot now, and for compaction by it.
+
+    Answered by SnapshotOffer once it is durable; its bytes are then had by SnapshotRequest.
+    """
+
+    number: int
+
+    def __str__(self) -> str:
+        return f"TakeSnapshot(#{self.number})"
+
+
+AdminMessage = Reconfigure | TransferLeader | TakeSnapshot
+
+ClientMessage = (
+    OpenSession
+    | Submit
+    | Read
+    | Watch
+    | CancelWatch
+    | StatusRequest
+    | AdminMessage
+    | SnapshotRequest
+)
 
 
 @dataclass(slots=True)
@@ -388,6 +579,34 @@ class StatusAnswer:
         return f"StatusAnswer(#{self.number})"
 
 
-ClientAnswer = SessionOpened | Results | Redirect | Overloaded | ReadAnswer | StatusAnswer
+@dataclass(slots=True)
+class AdminAnswer:
+    """Answers an administrator's request ``number``.
+
+    ``status`` is DONE (a change: it is settled, and whom it removes may be wiped) or REFUSED;
+    ``slot`` is the one that it is about; ``text`` is for a person: what came of it, or why not
+    and what to do.
+    """
+
+    number: int
+    status: int
+    slot: Slot
+    text: str
+
+    def __str__(self) -> str:
+        return f"AdminAnswer(#{self.number} {Status(self.status).name.lower()} {self.text})"
+
+
+ClientAnswer = (
+    SessionOpened
+    | Results
+    | Redirect
+    | Overloaded
+    | ReadAnswer
+    | StatusAnswer
+    | AdminAnswer
+    | SnapshotOffer
+    | SnapshotChunk
+)
 
 Message = PeerMessage | ClientMessage | ClientAnswer

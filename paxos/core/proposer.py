@@ -4,7 +4,9 @@ It owns the ballots this node issues, the reports of phase 1, the submissions th
 and what is in flight. It counts phase-1 quorums (here and nowhere else, as sets of voters). It
 guards invariants 3 (a ballot is issued once; one value per ballot and slot), 4 (a value that may
 be chosen is proposed again) and 8 for phase 1. It never counts Accepted votes and never knows what
-a submission says.
+a submission says. A slot is proposed only with promises from a phase-1 quorum of the configuration
+that governs it, counted at that moment: a change of membership, and damage at a voter, make that a
+question of the slot.
 
 Paxos Made Simple, sections 2.2 and 3; docs/protocol.md.
 """
@@ -18,9 +20,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from paxos.core.ballot import BALLOT_ZERO, Ballot
-from paxos.core.config import Configurations
+from paxos.core.config import Change, Configuration, Configurations
 from paxos.core.effects import Effect, Persist, Send
-from paxos.core.errors import ensure
 from paxos.core.ids import ClientId, Instant, Slot, Voter
 from paxos.core.limits import Limits, Timing
 from paxos.core.messages import Accept, HeartbeatAnswer, Prepare, Promise, Report
@@ -73,17 +74,20 @@ class Proposer:
         self._ballot = BALLOT_ZERO
         # Phase 1.
         self._issuing = False  # whether the last ballot issued is still on its way to disk
-        self._after: Slot = 0  # the Prepare asks about the slots above
         self._prepared_at = 0.0  # when the Prepare last left
         self._parts: dict[Voter, dict[Slot, Promise]] = {}  # incomplete answers, by ``above``
         self._promised: set[Voter] = set()
+        # Inclusive ranges of slots for which a promise does not count: damage hides what was there.
+        self._unknown: dict[Voter, tuple[tuple[Slot, Slot], ...]] = {}
+        self._compacted_through: Slot = 0  # the highest reported: to be caught up, never proposed
+        self._lacking = False  # promises are missing for what is live, sought, or next to propose
+        self._sought: Configuration | None = None  # to be proposed once its voters have promised
         self._reports: dict[Slot, Report] = {}  # the strongest per slot not yet proposed
         self._highest_reported: Slot = 0
         # Phase 2.
         self._next_slot: Slot = 0
         self._in_flight: dict[Slot, InFlight] = {}  # in slot order
         self._unwritten: Slot = 0  # my own last proposal, until my own acceptor has it durable
-        self._required: Slot = 0  # what a linearizable read must at least see
         self._told_through: Slot = 0  # the watermark that last left
         self._notice_at = math.inf
         self._clock = StampClock()
@@ -92,6 +96,7 @@ class Proposer:
         self._pending: dict[ClientId, deque[bytes]] = {}
         self._turns: deque[ClientId] = deque()
         self._pending_bytes = 0
+        self._change: Change | None = None  # takes the next free slot
 
     @property
     def ballot(self) -> Ballot:
@@ -137,13 +142,29 @@ class Proposer:
     def has_work(self) -> bool:
         """Whether a command or a slot waits to be decided."""
         return self.leading and bool(
-            self._in_flight or self._pending or self._next_slot <= self._highest_reported
+            self._in_flight
+            or self._pending
+            or self._next_slot <= max(self._highest_reported, self._push_through)
         )
 
     @property
-    def required(self) -> Slot:
-        """The slot a linearizable read must see because of what phase 1 reported."""
-        return self._required
+    def is_changing(self) -> bool:
+        """Whether a change of the configuration is in flight, or reported and to be proposed."""
+        values = (
+            *(flight.value for flight in self._in_flight.values()),
+            *(report.value for report in self._reports.values()),
+        )
+        return any(value.change is not None for value in values)
+
+    def may_read(self, decided_through: Slot) -> bool:
+        """Whether nothing that an earlier ballot chose can be missing here.
+
+        That takes promises from a phase-1 quorum of *every* live configuration, one that became
+        live only after leading began too; that those can tell what they accepted; and that all they
+        reported, or have forgotten since it was decided, is decided here.
+        """
+        reported = decided_through >= max(self._highest_reported, self._compacted_through)
+        return reported and self._has_promises(decided_through) and self._can_tell(decided_through)
 
     def is_outbid_by(self, ballot: Ballot) -> bool:
         """Whether ``ballot`` is above the one this node campaigns or leads with."""
@@ -164,15 +185,14 @@ class Proposer:
         self._issued = max(self._issued, above).next_for(self._me.node)
         self._ballot = self._issued
         self._phase = Phase.PREPARING
-        self._after = decided_through
         self._clock.clear()
-        self._issuing = True
+        self._issuing = self._lacking = True
         for slot, value in ahead.items():
             self._merge(Report(slot, None, value))
-        sends = self._prepares(now)
-        if self._me not in self._voters():
+        sends = self._prepares(decided_through, now)
+        if self._me not in self._voters(decided_through):
             # This node has no vote, but must hear that its ballot is durable.
-            sends = (*sends, Send(self._me.node, Prepare(self._ballot, self._after)))
+            sends = (*sends, Send(self._me.node, Prepare(self._ballot, decided_through)))
         return [Persist((IssuedRecord(self._ballot),), sends)]
 
     def handle_own_prepare(self, prepare: Prepare) -> None:
@@ -190,17 +210,53 @@ class Proposer:
         """
         if self._phase is Phase.IDLE or promise.ballot != self._ballot:
             return []
-        if sender in self._promised or promise.compacted_through > decided_through:
-            # What it has forgotten must be caught up first; it will be asked again.
+        if sender in self._promised:
             return []
-        reports = self._complete(sender, promise)
-        if reports is None:
+        parts = self._complete(sender, promise, decided_through)
+        if parts is None:
             return []
         self._promised.add(sender)
         self._clock.read(sender, promise.clock, now)
+        self.note_compacted(max(part.compacted_through for part in parts))
+        unknown = tuple(dict.fromkeys(each for part in parts for each in part.unknown))
+        if unknown:
+            self._unknown[sender] = unknown
+        reports = [report for part in parts for report in part.reports]
         for report in reports:
             self._merge(report)
+        self._lacking = self._lacks(decided_through)
         return [report for report in reports if report.ballot is None]
+
+    def note_compacted(self, through: Slot) -> None:
+        """An acceptor has forgotten slots through ``through``: they are decided, never empty."""
+        self._compacted_through = max(self._compacted_through, through)
+
+    def is_catching_up(self, decided_through: Slot) -> bool:
+        """Whether the ballot is won, and leading waits for slots that acceptors have forgotten."""
+        return (
+            self._phase is Phase.PREPARING
+            and decided_through < self._compacted_through
+            and self._has_promises(decided_through)
+        )
+
+    def seek(self, configuration: Configuration | None, decided_through: Slot) -> bool:
+        """Gather promises of the voters of ``configuration`` too, which is to be proposed.
+
+        Returns:
+            Whether they form a phase-1 quorum of it.
+        """
+        self._sought = configuration
+        if configuration is None:
+            return False
+        self._lacking = self._lacks(decided_through)
+        return configuration.quorums.is_phase1(self._promised)
+
+    def reach_out(self, decided_through: Slot, now: Instant) -> list[Effect]:
+        """Send Prepare to who has not promised: a configuration is new, live or sought."""
+        if self._phase is Phase.IDLE or self._issuing:
+            return []
+        self._lacking = self._lacks(decided_through)
+        return self._repeat_prepare(decided_through, now)
 
     def start_leading(self, decided_through: Slot) -> bool:
         """Lead if phase 1 is complete for every live configuration.
@@ -210,13 +266,12 @@ class Proposer:
         """
         if self._phase is not Phase.PREPARING:
             return False
-        live = self._configurations.live(decided_through)
-        if not all(c.quorums.is_phase1(self._promised) for c in live):
+        if decided_through < self._compacted_through or not self._has_promises(decided_through):
             return False
         self._phase = Phase.LEADING
+        self._lacking = False
         self._next_slot = decided_through + 1
         self._reports = {s: r for s, r in self._reports.items() if s > decided_through}
-        self._required = max(self._highest_reported, decided_through)
         self._told_through = 0
         return True
 
@@ -225,6 +280,11 @@ class Proposer:
         self._phase = Phase.IDLE
         self._parts.clear()
         self._promised = set()
+        self._unknown.clear()
+        self._compacted_through = 0
+        self._lacking = False
+        self._sought = None
+        self._change = None
         self._reports.clear()
         self._highest_reported = 0
         self._next_slot = 0
@@ -264,43 +324,47 @@ class Proposer:
         if not self._pending:
             self._turns.clear()
 
+    def submit_change(self, change: Change | None) -> None:
+        """Let a change take the next free slot, by itself; None takes it back."""
+        self._change = change
+
     def propose(self, decided_through: Slot, latest_stamp: int, now: Instant) -> list[Accept]:
         """Give values to slots, as far as the window and the promises allow.
 
         Reported slots come first, with the value that may be chosen there; holes below a reported
-        slot become no-ops; then waiting submissions, in batches that form by themselves: a new one
-        is made only when this node's own write of the one before is durable, from all that arrived
-        meanwhile.
+        slot become no-ops; then a waiting change; then waiting submissions, in batches that form by
+        themselves: a new one is made only when this node's own write of the one before is durable,
+        from all that arrived meanwhile. While the latest configuration does not govern yet, and
+        nothing waits, no-ops bring the log to where it does.
         """
         accepts: list[Accept] = []
         if self._phase is not Phase.LEADING:
             return accepts
         if self._next_slot <= decided_through:
             self._next_slot = decided_through + 1
+            self._reports = {s: r for s, r in self._reports.items() if s > decided_through}
         window_end = decided_through + self._configurations.alpha
         while self._next_slot <= window_end:
             slot = self._next_slot
-            report = self._reports.pop(slot, None)
+            report = self._reports.get(slot)
             if report is not None and report.ballot is None:
+                del self._reports[slot]
                 self._next_slot += 1  # decided already: nothing to propose
                 continue
             reported = report is not None or slot < self._highest_reported
-            if not reported and (not self._pending or self._unwritten):
+            if not reported and not self._has_new(slot):
                 break
             configuration = self._configurations.at(slot)
-            ensure(
-                configuration.quorums.is_phase1(self._promised),
-                f"leading {self._ballot} without a phase-1 quorum for slot {slot}",
-            )
+            counting = self._counting(slot)
+            if slot <= self._compacted_through or not configuration.quorums.is_phase1(counting):
+                self._lacking = True
+                break
             if report is not None:
-                value = report.value
+                value = self._reports.pop(slot).value
             elif reported:
                 value = NOOP
             else:
-                voters = len(configuration.quorums.voters)
-                value = self._batch(self._clock.stamp(voters, latest_stamp, now))
-                if self._me in configuration.quorums.voters:
-                    self._unwritten = slot
+                value = self._new_value(slot, configuration, latest_stamp, now)
             self._next_slot += 1
             self._in_flight[slot] = InFlight(value, now.monotonic)
             accepts.append(Accept(self._ballot, slot, value, decided_through))
@@ -328,6 +392,18 @@ class Proposer:
         self._merge(Report(slot, None, value))
         return True
 
+    def handle_installed(self, through: Slot) -> bool:
+        """Note that a snapshot was installed: everything at or below ``through`` is decided.
+
+        Returns:
+            False if something proposed there at the present ballot was not known decided. What it
+            came to is not told, so this ballot must stop, as if it differed.
+        """
+        lost = [slot for slot in self._in_flight if slot <= through]
+        for slot in lost:
+            del self._in_flight[slot]
+        return not lost
+
     def owe_notice(self, decided_through: Slot, now: Instant) -> None:
         """Followers must hear of ``decided_through`` soon, if nothing that carries it leaves."""
         if self._told_through < decided_through and self._notice_at == math.inf:
@@ -347,13 +423,14 @@ class Proposer:
 
     def next_deadline(self) -> float:
         """When ``resend`` or a notice is due, in monotonic seconds."""
-        if self._phase is Phase.PREPARING:
-            repeat_at = self._prepared_at + self._timing.resend_interval_s
-            return math.inf if self._issuing else repeat_at
-        if not self._in_flight:
-            return self._notice_at
-        oldest = min(flight.sent_at for flight in self._in_flight.values())
-        return min(self._notice_at, oldest + self._timing.resend_interval_s)
+        interval = self._timing.resend_interval_s
+        due = self._notice_at
+        if self._lacking and not self._issuing:
+            due = min(due, self._prepared_at + interval)
+        if self._in_flight:
+            oldest = min(flight.sent_at for flight in self._in_flight.values())
+            due = min(due, oldest + interval)
+        return due
 
     def notice_due(self, now: Instant) -> bool:
         """Whether followers wait too long for the watermark."""
@@ -371,10 +448,10 @@ class Proposer:
         """
         # Computed as in ``next_deadline``, so that rounding cannot make the two disagree for ever.
         interval = self._timing.resend_interval_s
-        if self._phase is Phase.PREPARING and not self._issuing:
-            due = now.monotonic >= self._prepared_at + interval
-            return [Persist((), self._prepares(now))] if due else []
         sends: list[Effect] = []
+        due = now.monotonic >= self._prepared_at + interval
+        if self._lacking and not self._issuing and due:
+            sends.extend(self._repeat_prepare(decided_through, now))
         for slot, flight in self._in_flight.items():
             if now.monotonic >= flight.sent_at + interval:
                 flight.sent_at = now.monotonic
@@ -388,9 +465,9 @@ class Proposer:
     ) -> list[Effect]:
         """Send again to one voter, on a new connection, whatever it has not answered."""
         sends: list[Effect] = []
-        missing = peer in self._voters() and peer not in self._promised
-        if self._phase is Phase.PREPARING and missing and not self._issuing:
-            prepare = Send(peer.node, Prepare(self._ballot, self._after))
+        missing = peer in self._voters(decided_through) and peer not in self._promised
+        if self._lacking and missing and not self._issuing:
+            prepare = Send(peer.node, Prepare(self._ballot, decided_through))
             sends.append(Persist((), (prepare,)))
         for slot, flight in self._in_flight.items():
             if peer in self._configurations.at(slot).quorums.voters and peer not in votes[slot]:
@@ -398,31 +475,78 @@ class Proposer:
                 sends.append(Send(peer.node, accept))
         return sends
 
-    def _voters(self) -> list[Voter]:
-        live = self._configurations.live(self._after)
-        return sorted({voter for configuration in live for voter in configuration.voters})
+    @property
+    def _push_through(self) -> Slot:
+        """The last slot before the latest configuration governs."""
+        return self._configurations.latest_first - 1
 
-    def _prepares(self, now: Instant) -> tuple[Send, ...]:
-        self._prepared_at = now.monotonic
-        prepare = Prepare(self._ballot, self._after)
-        return tuple(
-            Send(voter.node, prepare) for voter in self._voters() if voter not in self._promised
+    def _voters(self, decided_through: Slot) -> list[Voter]:
+        """Whose promises matter: the voters of what is live, and of what is sought."""
+        wanted = self._configurations.live(decided_through)
+        if self._sought is not None:
+            wanted = (*wanted, self._sought)
+        return sorted({voter for configuration in wanted for voter in configuration.voters})
+
+    def _has_promises(self, decided_through: Slot) -> bool:
+        """Whether phase 1 is complete for every live configuration."""
+        live = self._configurations.live(decided_through)
+        return all(configuration.quorums.is_phase1(self._promised) for configuration in live)
+
+    def _lacks(self, decided_through: Slot) -> bool:
+        """Whether promises are missing for what is live or sought."""
+        sought = self._sought
+        lacks = sought is not None and not sought.quorums.is_phase1(self._promised)
+        has = self._has_promises(decided_through) and self._can_tell(decided_through)
+        return lacks or not has
+
+    def _can_tell(self, decided_through: Slot) -> bool:
+        """Whether, damage aside, no slot of the window lacks a quorum that knows what it holds."""
+        if not self._unknown:
+            return True
+        end = decided_through + self._configurations.alpha
+        return all(
+            self._configurations.at(slot).quorums.is_phase1(self._counting(slot))
+            for slot in range(decided_through + 1, end + 1)
         )
 
-    def _complete(self, sender: Voter, promise: Promise) -> list[Report] | None:
-        """Collect parts of an answer; return all its reports once they cover what was asked."""
+    def _counting(self, slot: Slot) -> Set[Voter]:
+        """Return who has promised and can tell what it accepted in ``slot``."""
+        if not self._unknown:
+            return self._promised
+        return {
+            voter
+            for voter in self._promised
+            if not any(first <= slot <= last for first, last in self._unknown.get(voter, ()))
+        }
+
+    def _prepares(self, decided_through: Slot, now: Instant) -> tuple[Send, ...]:
+        self._prepared_at = now.monotonic
+        prepare = Prepare(self._ballot, decided_through)
+        voters = self._voters(decided_through)
+        return tuple(Send(voter.node, prepare) for voter in voters if voter not in self._promised)
+
+    def _repeat_prepare(self, decided_through: Slot, now: Instant) -> list[Effect]:
+        if self._promised.issuperset(self._voters(decided_through)):
+            self._prepared_at = now.monotonic
+            return []
+        return [Persist((), self._prepares(decided_through, now))]
+
+    def _complete(
+        self, sender: Voter, promise: Promise, decided_through: Slot
+    ) -> list[Promise] | None:
+        """Collect parts of an answer; return them once they cover all above ``decided_through``."""
         parts = self._parts.setdefault(sender, {})
         parts[promise.above] = promise
-        reports: list[Report] = []
-        above: Slot | None = self._after
-        while above is not None:
-            part = parts.get(above)
+        used: list[Promise] = []
+        covered: Slot | None = decided_through
+        while covered is not None:
+            part = next((each for each in parts.values() if goes_on(each, covered)), None)
             if part is None:
                 return None
-            reports.extend(part.reports)
-            above = part.through
+            used.append(part)
+            covered = part.through
         del self._parts[sender]
-        return reports
+        return used
 
     def _merge(self, report: Report) -> None:
         """Keep the strongest report per slot: decided before all, then the highest ballot."""
@@ -433,6 +557,25 @@ class Proposer:
         known = self._reports.get(slot)
         if known is None or outweighs(report.ballot, known.ballot):
             self._reports[slot] = report
+
+    def _has_new(self, slot: Slot) -> bool:
+        """Whether something new is to stand in ``slot``."""
+        if self._pending:
+            return not self._unwritten or self._change is not None
+        return self._change is not None or slot < self._configurations.latest_first
+
+    def _new_value(
+        self, slot: Slot, configuration: Configuration, latest_stamp: int, now: Instant
+    ) -> Value:
+        """Make the value of a slot for which nothing was reported."""
+        if self._change is not None:
+            change, self._change = self._change, None
+            return Value(None, b"", change)
+        if not self._pending:
+            return NOOP
+        if self._me in configuration.quorums.voters:
+            self._unwritten = slot
+        return self._batch(self._clock.stamp(configuration.quorums.voters, latest_stamp, now))
 
     def _batch(self, stamp: int) -> Value:
         pending, turns = self._pending, self._turns
@@ -451,6 +594,11 @@ class Proposer:
                     del pending[client]
             turns.popleft()
         return Value(stamp, b"".join(taken))
+
+
+def goes_on(part: Promise, covered: Slot) -> bool:
+    """Whether a part of an answer covers the slots right above ``covered``."""
+    return part.above <= covered and (part.through is None or part.through > covered)
 
 
 def outweighs(ballot: Ballot | None, known: Ballot | None) -> bool:

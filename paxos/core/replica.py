@@ -9,18 +9,24 @@ counted.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from paxos.core.acceptor import Acceptor
+from paxos.core.administration import Administration
 from paxos.core.ballot import BALLOT_ZERO, Ballot
 from paxos.core.barrier import ReadBarrier
 from paxos.core.clients import Clients
-from paxos.core.config import Configurations
+from paxos.core.config import (
+    Configuration,
+    Configurations,
+    Governing,
+)
 from paxos.core.effects import Effect, Persist, Reply, Send
 from paxos.core.elector import Elector, Verdict
 from paxos.core.events import (
+    AdminRequested,
     ClientGone,
     DeadlinePassed,
     DiskFull,
@@ -29,11 +35,15 @@ from paxos.core.events import (
     PeerDisconnected,
     ReadsRequested,
     Received,
+    SnapshotFetched,
+    SnapshotNotSaved,
+    SnapshotSaved,
+    SnapshotSpoilt,
     Submitted,
     WatchCancelled,
     WatchRequested,
 )
-from paxos.core.executor import Executor, Unpack
+from paxos.core.executor import ANY_SIZE, Executor, Unpack
 from paxos.core.ids import ClientId, Instant, NodeId, SessionId, Slot, Voter
 from paxos.core.learner import Learner
 from paxos.core.limits import DEFAULT_LIMITS, DEFAULT_TIMING, Limits, Timing
@@ -41,6 +51,7 @@ from paxos.core.messages import (
     Accept,
     Accepted,
     CatchUp,
+    Compacted,
     Decided,
     Heartbeat,
     HeartbeatAnswer,
@@ -51,15 +62,24 @@ from paxos.core.messages import (
     Promise,
     Read,
     ReadAnswer,
+    Reconfigure,
     Redirect,
     Result,
     Results,
     SessionOpened,
+    Settle,
+    Settled,
+    SnapshotChunk,
+    SnapshotOffer,
+    SnapshotRequest,
     Status,
+    TakeOver,
+    TakeSnapshot,
     Watch,
 )
 from paxos.core.proposer import Phase, Proposer
 from paxos.core.records import DecidedRecord, Record, Recovered
+from paxos.core.snapshots import Snapshots
 from paxos.core.state_machine import StateMachine
 from paxos.core.value import Value
 
@@ -78,7 +98,13 @@ class Role(Enum):
 ALL_ROLES = frozenset(Role)
 
 CATCH_UP_PATIENCE = 3
-"""A catch-up request is repeated after this many further signs of life of the peer asked."""
+"""After this many further signs of life of the peer asked, another is asked to help."""
+
+CATCH_UP_REPEAT = 2
+"""It is repeated to the same peer after so many more, while no other shows that it knows more.
+
+A peer may know that slots are decided and have neither their values nor a snapshot: a witness.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +112,12 @@ class ReplicaStatus:
     """What a replica says about itself: a value, never a live object.
 
     ``role`` is "leader", "campaigner" or "follower". ``leader`` is a hint, 0 for none. ``dropped``
-    counts by reason what was ignored.
+    counts by reason what was ignored. ``configuration`` is the latest decided one and ``governing``
+    holds every live one; ``change`` says what a leader waits for before it proposes the next, and
+    ``settled`` whether nothing of a change is left to do (only a leader knows that it is).
+    ``removed`` is a node that no slot concerns any more. ``lags`` has, of each member reached, how
+    many slots it lacks. ``differs`` has the nodes whose results are not this node's, each with the
+    first slot known to differ.
     """
 
     node: NodeId
@@ -100,6 +131,15 @@ class ReplicaStatus:
     sessions: int
     pending_bytes: int
     dropped: Mapping[str, int]
+    configuration: Configuration | None = None
+    governing: tuple[Governing, ...] = ()
+    change: str = ""
+    settled: bool = True
+    removed: bool = False
+    lags: Mapping[NodeId, Slot] = field(default_factory=dict)
+    compacted_through: Slot = 0
+    snapshot_through: Slot = 0
+    differs: Mapping[NodeId, Slot] = field(default_factory=dict)
 
 
 class Replica:
@@ -141,9 +181,24 @@ class Replica:
         self.acceptor = Acceptor(recovered, limits.promise_bytes_max)
         self.learner = Learner(configurations)
         self.proposer = Proposer(me, configurations, recovered.issued, limits, timing)
-        self.elector = Elector(me, configurations, timing, rng, Role.PROPOSER in roles, now)
+        proposes = Role.PROPOSER in roles
+        self.elector = Elector(me, configurations, timing, rng, proposes, now, self._accepts)
         self.executor = Executor(machines, unpack, limits.sessions_max, limits.session_requests_max)
+        self.snapshots = Snapshots(
+            me if self._executes else None,
+            configurations,
+            self.acceptor,
+            self.learner,
+            self.executor,
+            limits=limits,
+            timing=timing,
+            recovered=recovered,
+        )
         self.barrier = ReadBarrier()
+        timeout_s = timing.election_timeout_s
+        self.administration = Administration(
+            me, self._accepts, configurations, self.proposer, self.elector, timeout_s
+        )
         self._clients = Clients(limits)
         self._results: dict[tuple[ClientId, SessionId], list[Result]] = {}  # of this event
         self._opened: list[tuple[ClientId, SessionOpened]] = []
@@ -151,7 +206,15 @@ class Replica:
         self._asked: Voter | None = None  # whom this node has asked to help it catch up
         self._patience = 0  # how many signs of life until it asks again
         self._dropped: dict[str, int] = {}
-        self._on_event: dict[type, Callable[[Any, Instant, list[Effect]], None]] = {
+        self._on_event = self._event_handlers()
+        self._on_message = self._message_handlers()
+        self.learner.install(self.snapshots.recovered_through)
+        for slot, held in sorted(recovered.held.items()):
+            if held.decided and not self.learner.is_decided(slot):
+                self._run(self.learner.decide(slot, held.value))
+
+    def _event_handlers(self) -> dict[type, Callable[[Any, Instant, list[Effect]], None]]:
+        return {
             Submitted: self._on_submitted,
             ReadsRequested: self._on_reads,
             WatchRequested: self._on_watch,
@@ -161,21 +224,34 @@ class Replica:
             PeerDisconnected: self._on_peer_disconnected,
             DeadlinePassed: self._on_deadline,
             DiskFull: self._on_disk_full,
+            AdminRequested: self._on_admin,
+            SnapshotSaved: self.snapshots.on_saved,
+            SnapshotNotSaved: self.snapshots.on_not_saved,
+            SnapshotFetched: self._on_snapshot_fetched,
+            SnapshotSpoilt: self.snapshots.on_spoilt,
         }
-        self._on_message: dict[type, Callable[[Voter, Any, Instant, list[Effect]], None]] = {
+
+    def _message_handlers(
+        self,
+    ) -> dict[type, Callable[[Voter, Any, Instant, list[Effect]], None]]:
+        return {
             Prepare: self._on_prepare,
             Promise: self._on_promise,
             Accept: self._on_accept,
             Accepted: self._on_accepted,
             Nack: self._on_nack,
+            Compacted: self._on_compacted,
             Heartbeat: self._on_heartbeat,
             HeartbeatAnswer: self._on_heartbeat_answer,
             CatchUp: self._on_catch_up,
             Decided: self._on_decided,
+            SnapshotOffer: self.snapshots.on_offer,
+            SnapshotRequest: self.snapshots.on_request,
+            SnapshotChunk: self._on_snapshot_chunk,
+            Settle: self._on_settle,
+            Settled: self._on_settled,
+            TakeOver: self._on_take_over,
         }
-        for slot, held in sorted(recovered.held.items()):
-            if held.decided:
-                self._run(self.learner.decide(slot, held.value))
 
     # --- the three verbs ---
 
@@ -195,19 +271,35 @@ class Replica:
             self._receive(event.sender, event.message, now, out)
         else:
             self._on_event[type(event)](event, now, out)
-        if self.proposer.leading:
-            self._propose(now, out)
+        if self._configurations.latest is not self.administration.known:
+            through = self.learner.decided_through
+            self._emit(self.administration.reconfigured(through, now), now, out)
+        phase = self.proposer.phase
+        if phase is Phase.PREPARING:
+            self._try_to_lead(now, out)
+            phase = self.proposer.phase
+        if phase is Phase.LEADING:
+            if self.administration.is_idle:
+                self._propose(now, out)
+            else:
+                self._propose_changing(now, out)
             if self.barrier.wants_round:
                 self._begin_round(now, out)
         elif self.elector.waiting:
             self._consider_campaign(now, out)
         if self.learner.decided_through > before:
             self._after_deciding(now, out)
+        self.snapshots.flush(out)
         return out
 
     def next_deadline(self) -> float:
         """When to send DeadlinePassed, in monotonic seconds, if nothing else happens before."""
+        # A fetch that stands still is seen with the next heartbeat: it is patient for longer.
         return min(self.elector.next_deadline(), self.proposer.next_deadline())
+
+    def leader(self, now: Instant) -> NodeId:
+        """Return whom this replica would name as the leader: a hint, 0 for none."""
+        return self._leader(now).node
 
     def status(self, now: Instant) -> ReplicaStatus:
         """Return what this replica says about itself."""
@@ -217,7 +309,7 @@ class Replica:
             node=self._me.node,
             role=roles[self.proposer.phase],
             ballot=self.proposer.ballot if leading else self.elector.leader(now),
-            leader=self._leader(now).node,
+            leader=self.leader(now),
             promised=self.acceptor.promised,
             decided_through=self.learner.decided_through,
             applied_through=self.executor.applied_through,
@@ -225,11 +317,32 @@ class Replica:
             sessions=self.executor.sessions,
             pending_bytes=self.proposer.pending_bytes,
             dropped=dict(self._dropped),
+            **self._membership_status(now),
         )
 
-    def digest(self) -> bytes:
-        """Return a digest of the replicated state at ``applied_through``. Reads all of it."""
-        return self.executor.digest()
+    def _membership_status(self, now: Instant) -> dict[str, Any]:
+        """Return the fields of the status that are about members."""
+        through = self.learner.decided_through
+        reached = self.elector.reached(now).items()
+        return {
+            "configuration": self._configurations.latest,
+            "governing": self._configurations.governing(through),
+            "change": self.administration.change(not self._disk_full, now),
+            "settled": self.administration.settled,
+            "removed": self.administration.is_removed(through),
+            "lags": {v.node: max(0, through - a.decided_through) for v, a in reached},
+            "compacted_through": self.acceptor.compacted_through,
+            "snapshot_through": self.snapshots.digest.slot,
+            "differs": {voter.node: slot for voter, slot in self.snapshots.differing.items()},
+        }
+
+    def digest(self, bytes_max: int = ANY_SIZE) -> bytes:
+        """Return a digest of the replicated state at ``applied_through``. Reads all of it.
+
+        Args:
+            bytes_max: Of a larger state the digest is empty.
+        """
+        return self.executor.digest(bytes_max)
 
     # --- messages from replicas ---
 
@@ -253,10 +366,6 @@ class Replica:
     def _on_promise(self, sender: Voter, m: Promise, now: Instant, out: list[Effect]) -> None:
         decided = self.proposer.handle_promise(sender, m, self.learner.decided_through, now)
         self._learn([(report.slot, report.value) for report in decided], now, out)
-        if self.proposer.start_leading(self.learner.decided_through):
-            self.learner.count_at(self.proposer.ballot)
-            self.elector.led(now)
-            self._send_heartbeats(now, out)
         self._heard_decided(sender, m.decided_through, now, out)
 
     def _on_accept(self, sender: Voter, m: Accept, now: Instant, out: list[Effect]) -> None:
@@ -288,6 +397,13 @@ class Replica:
             self._check_outbid(m.promised, m.leader, now, out)
         self._heard_decided(sender, m.decided_through, now, out)
 
+    def _on_compacted(self, sender: Voter, m: Compacted, now: Instant, out: list[Effect]) -> None:
+        self.elector.saw_promise(m.promised)
+        if m.ballot == self.proposer.ballot:
+            self.proposer.note_compacted(m.through)
+            self._check_outbid(m.promised, BALLOT_ZERO, now, out)
+        self._heard_decided(sender, max(m.through, m.decided_through), now, out)
+
     def _on_heartbeat(self, sender: Voter, m: Heartbeat, now: Instant, out: list[Effect]) -> None:
         self.elector.handle_heartbeat(sender, m, now)
         if m.connected:
@@ -301,8 +417,11 @@ class Replica:
             not self._disk_full,
             through,
             now.wall,
+            self.snapshots.digest,
+            self.snapshots.results(sender),
         )
         out.append(Send(sender.node, answer))
+        self._compare(sender, m, now, out)
         self._heard_decided(sender, m.decided_through, now, out)
 
     def _on_heartbeat_answer(
@@ -314,13 +433,22 @@ class Replica:
         # A node that was restarted may be handed answers to its earlier life, of any number.
         if self.proposer.leading and self.elector.has_sent(m.number):
             self._confirm(sender, m.number, now, out)
+        self._compare(sender, m, now, out)
         self._heard_decided(sender, m.decided_through, now, out)
+
+    def _compare(
+        self, sender: Voter, m: Heartbeat | HeartbeatAnswer, now: Instant, out: list[Effect]
+    ) -> None:
+        if self.snapshots.heard(sender, m, now, out):
+            self._drop("another state at an equal slot")
 
     def _on_catch_up(self, sender: Voter, m: CatchUp, now: Instant, out: list[Effect]) -> None:
         through = self.learner.decided_through
         values = self.acceptor.decided_run(m.after, through)
         if values:
             out.append(Send(sender.node, Decided(m.after + 1, values, through)))
+        else:
+            self.snapshots.offer(sender, m.after, out)
 
     def _on_decided(self, sender: Voter, m: Decided, now: Instant, out: list[Effect]) -> None:
         if self._disk_full:
@@ -330,6 +458,26 @@ class Replica:
         self._asked, self._patience = None, 0
         self._heard_decided(sender, m.decided_through, now, out)
 
+    # --- snapshots ---
+
+    def _on_snapshot_chunk(
+        self, sender: Voter, m: SnapshotChunk, now: Instant, out: list[Effect]
+    ) -> None:
+        if self.snapshots.on_chunk(sender, m, sorted(self.elector.reached(now)), now, out):
+            winning = self.proposer.is_catching_up(self.learner.decided_through)
+            self.elector.fetched(winning, now)
+
+    def _on_snapshot_fetched(self, event: SnapshotFetched, now: Instant, out: list[Effect]) -> None:
+        """A snapshot is here whole: go on behind it, unless this node knows as much by itself."""
+        through = event.snapshot.head.through
+        if not self.snapshots.on_fetched(event, now, out):
+            return
+        if not self.proposer.handle_installed(through):
+            ballot = self.proposer.ballot
+            self._stop_proposing(now, out)
+            self.elector.preempted(ballot, BALLOT_ZERO, now)
+        self._run(self.learner.install(through))
+
     # --- deciding ---
 
     def _watermark(self, ballot: Ballot, through: Slot, now: Instant, out: list[Effect]) -> None:
@@ -337,7 +485,7 @@ class Replica:
             return  # what lies above a hole would need a record of its own
         marked = self.acceptor.under_watermark(ballot, through)
         if marked:
-            self._learn(marked, now, out, ballot)
+            self._learn(marked, now, out, ballot, through)
 
     def _learn(
         self,
@@ -345,11 +493,14 @@ class Replica:
         now: Instant,
         out: list[Effect],
         accepted_at: Ballot | None = None,
+        watermark: Slot | None = None,
     ) -> None:
         """Take decided values, from wherever they came.
 
-        ``accepted_at`` is the ballot whose watermark will cover them in this node's log. What no
-        watermark covers (learned otherwise, or above a hole) gets a record of its own.
+        ``accepted_at`` is the ballot whose watermark will cover them in this node's log: one that
+        says no more than its leader did, ``watermark`` (None: this node is the leader). What no
+        watermark covers (learned otherwise, or above a hole) gets a record of its own; should
+        that be lost to damage, a watermark that went beyond would vouch for what was accepted.
         """
         records: list[Record] = []
         for slot, value in decided:
@@ -363,16 +514,21 @@ class Replica:
             if not covered or slot > self.learner.decided_through:
                 records.append(DecidedRecord(slot, value))
         if accepted_at is not None:
-            self.acceptor.note_watermark(accepted_at, self.learner.decided_through)
+            through = self.learner.decided_through
+            covered_through = through if watermark is None else min(watermark, through)
+            self.acceptor.note_watermark(accepted_at, covered_through)
         # One write each, for the shell to group: together they may be larger than its room.
         out.extend(Persist((record,), ()) for record in records)
 
     def _run(self, decided: list[tuple[Slot, Value]]) -> None:
-        """Execute what is decided without a gap, and keep what clients here wait for."""
-        if not self._executes:
-            return
+        """Take what is decided without a gap: changes of the configuration, then commands."""
         for slot, value in decided:
+            if value.change is not None:
+                self._configurations.decide(slot, value.change)
+            if not self._executes:
+                continue
             applied = self.executor.apply(slot, value)
+            self.snapshots.applied(slot)
             for session, results in applied.results.items():
                 client = self._clients.sessions.owner(session)
                 if client is not None:
@@ -384,6 +540,8 @@ class Replica:
 
     def _after_deciding(self, now: Instant, out: list[Effect]) -> None:
         """The log grew: answer whoever waited for that."""
+        if self.proposer.is_catching_up(self.learner.decided_through):
+            self.elector.fetched(True, now)
         if self.proposer.leading:
             self.elector.progressed(now)
             self.proposer.owe_notice(self.learner.decided_through, now)
@@ -392,6 +550,7 @@ class Replica:
         for (client, session), results in self._results.items():
             out.append(Reply(client, Results(session, tuple(results))))
         self._results = {}
+        self.snapshots.caught_up()
         self._answer_ready(out)
         for client, watch in self._clients.watches():
             self._try_watch(client, watch, out)
@@ -403,16 +562,20 @@ class Replica:
         holds the next slot as accepted from the leader it hears.
         """
         if through <= self.learner.decided_through or sender == self._me:
+            if sender == self._asked:
+                self._patience = 0  # it has given what it had: any other may be asked
             return
         leader = self.elector.leader(now)
         held = self.acceptor.held(self.learner.decided_through + 1)
         if held is not None and held.ballot == leader and leader.node != sender.node:
             return
+        least = 0
         if sender == self._asked:
             self._patience -= 1
+            least = -CATCH_UP_REPEAT
         elif self._asked not in self.elector.reached(now):
             self._patience = 0
-        if self._patience <= 0:
+        if self._patience <= least:
             self._ask(sender, out)
 
     def _ask(self, peer: Voter, out: list[Effect]) -> None:
@@ -432,6 +595,13 @@ class Replica:
         for accept in accepts:
             self._emit([Send(self._me.node, accept)], now, out)
 
+    def _propose_changing(self, now: Instant, out: list[Effect]) -> None:
+        """Propose while a change of membership is asked for, or is not settled yet."""
+        through = self.learner.decided_through
+        out.extend(self.administration.advance(through, not self._disk_full, now))
+        self._propose(now, out)
+        self._ask_settling(False, now, out)
+
     def _check_outbid(
         self, ballot: Ballot, leader: Ballot, now: Instant, out: list[Effect]
     ) -> None:
@@ -439,15 +609,19 @@ class Replica:
         if not self.proposer.is_outbid_by(ballot):
             return
         led, lost = self.proposer.leading, self.proposer.ballot
+        handed_over, answers = self.administration.outbid(ballot, self.learner.decided_through)
+        out.extend(answers)
         self._stop_proposing(now, out)
-        if led:
+        if led and handed_over:
+            self.elector.gave_way(now)
+        elif led:
             self.elector.preempted(lost, leader, now)
 
     def _stop_proposing(self, now: Instant, out: list[Effect]) -> None:
         """Send nothing more at the present ballot, and send the clients elsewhere."""
         self.proposer.stop()
         self.learner.count_at(BALLOT_ZERO)
-        waiting = self._clients.routed()
+        waiting = [*self._clients.routed(), *self.administration.stop()]
         for client, _ in self.barrier.abandon():
             self._clients.release_read(client)
             waiting.append(client)
@@ -459,28 +633,48 @@ class Replica:
         through = self.learner.decided_through
         verdict = self.elector.judge_following(through, now)
         if verdict is not Verdict.CAMPAIGN or self._disk_full or self.proposer.issuing:
-            if self.elector.waiting and self.proposer.phase is Phase.PREPARING:
+            over = self.elector.waiting or not self.elector.is_eligible(through)
+            if over and self.proposer.phase is Phase.PREPARING:
                 # Its time is up. Kept, it could depose a leader elected meanwhile, once links heal.
                 self._stop_proposing(now, out)
             return
+        self._campaign(now, out)
+
+    def _campaign(self, now: Instant, out: list[Effect]) -> None:
         self.elector.saw_promise(self.acceptor.promised)
         self.elector.campaigned(now)
         self.learner.count_at(BALLOT_ZERO)
-        above = self.elector.highest_promised
+        above, through = self.elector.highest_promised, self.learner.decided_through
         effects = self.proposer.campaign(above, through, self.learner.ahead, now)
         self._emit(effects, now, out)
+
+    def _try_to_lead(self, now: Instant, out: list[Effect]) -> None:
+        if self.proposer.start_leading(self.learner.decided_through):
+            self.learner.count_at(self.proposer.ballot)
+            self.elector.led(now)
+            self._send_heartbeats(now, out)
 
     def _send_heartbeats(self, now: Instant, out: list[Effect]) -> None:
         through = self.learner.decided_through
         leading = self.proposer.leading
         ballot = self.proposer.ballot if leading else BALLOT_ZERO
-        out.extend(self.elector.heartbeat(ballot, leading, through, now))
+        heartbeats = self.elector.heartbeat(
+            ballot,
+            leading,
+            through,
+            now,
+            snapshot=self.snapshots.digest,
+            results=self.snapshots.results(None),
+            invited=self.administration.invited,
+        )
+        out.extend(heartbeats)
         self.proposer.told(through)
 
     def _begin_round(self, now: Instant, out: list[Effect]) -> None:
+        if not self.proposer.may_read(self.learner.decided_through):
+            return  # an earlier ballot may have chosen what is not decided here yet
         self._send_heartbeats(now, out)
-        required = max(self.proposer.required, self.learner.decided_through)
-        self.barrier.begin(self.elector.number, required)
+        self.barrier.begin(self.elector.number, self.learner.decided_through)
         self._confirm(self._me, self.elector.number, now, out)
 
     def _confirm(self, voter: Voter, number: int, now: Instant, out: list[Effect]) -> None:
@@ -494,6 +688,48 @@ class Replica:
         self._answer_ready(out)
         if self.barrier.wants_round:
             self._begin_round(now, out)
+
+    # --- membership ---
+
+    def _ask_settling(self, again: bool, now: Instant, out: list[Effect]) -> None:
+        """Ask for the log below the latest configuration to be made durable, once it is decided."""
+        if self.administration.must_settle(again, self.learner.decided_through):
+            if not again:
+                self._send_heartbeats(now, out)  # so that they know it decided
+            self._emit(self.administration.ask_settling(), now, out)
+
+    def _on_settle(self, sender: Voter, m: Settle, now: Instant, out: list[Effect]) -> None:
+        known = self.learner.decided_through >= m.through
+        if not known or self._disk_full or not self.snapshots.keeps_what_left_the_log:
+            return  # it will be asked again
+        records = self.acceptor.flush_watermark()
+        out.append(Persist(records, (Send(sender.node, Settled(m.through)),)))
+
+    def _on_settled(self, sender: Voter, m: Settled, now: Instant, out: list[Effect]) -> None:
+        if self.proposer.leading:
+            through = self.learner.decided_through
+            out.extend(self.administration.on_settled(sender, m, through, now))
+
+    def _on_take_over(self, sender: Voter, m: TakeOver, now: Instant, out: list[Effect]) -> None:
+        stale = m.ballot < max(self.acceptor.promised, self.elector.leader(now))
+        busy = self.proposer.phase is not Phase.IDLE or self.proposer.issuing or self._disk_full
+        eligible = self.elector.is_eligible(self.learner.decided_through)
+        if m.ballot.node != sender.node or stale or busy or not eligible:
+            self._drop("not to take over now")
+        else:
+            self._campaign(now, out)
+
+    def _on_admin(self, event: AdminRequested, now: Instant, out: list[Effect]) -> None:
+        client, request, through = event.client, event.request, self.learner.decided_through
+        if isinstance(request, TakeSnapshot):
+            self.snapshots.on_take(client, request, out)
+        elif not self.proposer.leading:
+            self._redirect([client], now, out)
+        elif isinstance(request, Reconfigure):
+            effects = self.administration.on_reconfigure(client, request, through, now)
+            self._emit(effects, now, out)
+        else:
+            out.extend(self.administration.on_transfer(client, request, through, now))
 
     # --- clients ---
 
@@ -518,10 +754,10 @@ class Replica:
         redirected: list[ClientId] = []
         for client, read in event.reads:
             linearizable = read.level is Level.LINEARIZABLE
-            if not self._executes:
-                self._refuse(client, read.number, b"this node runs no state machine", out)
-            elif linearizable and not self.proposer.leading:
+            if linearizable and not self.proposer.leading:
                 redirected.append(client)
+            elif not self._executes:
+                self._send_elsewhere(client, read.number, now, out)
             elif not linearizable and self._is_fresh_enough(read):
                 self._answer(client, read, out)
             elif not self._clients.admit_read(client):
@@ -538,7 +774,7 @@ class Replica:
     def _on_watch(self, event: WatchRequested, now: Instant, out: list[Effect]) -> None:
         client, watch = event.client, event.watch
         if not self._executes:
-            self._refuse(client, watch.number, b"this node runs no state machine", out)
+            self._send_elsewhere(client, watch.number, now, out)
         elif self._clients.add_watch(client, watch):
             self._try_watch(client, watch, out)
         else:
@@ -551,6 +787,8 @@ class Replica:
         self._clients.gone(event.client)
         self.barrier.forget(event.client)
         self.proposer.forget(event.client)
+        self.administration.client_gone(event.client)
+        self.snapshots.client_gone(event.client)
 
     def _redirect(self, clients: list[ClientId], now: Instant, out: list[Effect]) -> None:
         """Send clients, each once, to the leader that this node would name."""
@@ -576,6 +814,15 @@ class Replica:
             self._clients.drop_watch(client, watch.number)
             out.append(Reply(client, ReadAnswer(watch.number, answer[0], slot, answer[1])))
 
+    def _send_elsewhere(
+        self, client: ClientId, number: int, now: Instant, out: list[Effect]
+    ) -> None:
+        """This node has no state to show. The leader has, unless it is this very node."""
+        if self.proposer.leading:
+            self._refuse(client, number, b"this node runs no state machine", out)
+        else:
+            self._redirect([client], now, out)
+
     def _refuse(self, client: ClientId, number: int, why: bytes, out: list[Effect]) -> None:
         slot = self.executor.applied_through
         out.append(Reply(client, ReadAnswer(number, Status.REFUSED, slot, why)))
@@ -584,6 +831,7 @@ class Replica:
 
     def _on_peer_connected(self, event: PeerConnected, now: Instant, out: list[Effect]) -> None:
         self.elector.handle_connected(now)
+        self.administration.connected(event.peer, event.feature)
         through = self.learner.decided_through
         out.extend(self.proposer.resend_to(event.peer, self.learner.votes, through))
 
@@ -591,6 +839,9 @@ class Replica:
         self, event: PeerDisconnected, now: Instant, out: list[Effect]
     ) -> None:
         self.elector.handle_disconnected(event.peer, now)
+        self.administration.disconnected(event.peer)
+        reached = sorted(voter for voter in self.elector.reached(now) if voter != event.peer)
+        self.snapshots.on_disconnected(event.peer, reached, now, out)
         if self._asked == event.peer:
             self._asked, self._patience = None, 0
 
@@ -598,9 +849,16 @@ class Replica:
         through = self.learner.decided_through
         if self.proposer.leading:
             self._consider_giving_way(now, out)
-        if self.elector.heartbeat_due(now) or self.proposer.notice_due(now):
+        if self.elector.heartbeat_due(now):
+            self._send_heartbeats(now, out)
+            if self.proposer.leading:
+                self._ask_settling(True, now, out)
+                through = self.learner.decided_through
+                out.extend(self.administration.hand_over(through, now))
+        elif self.proposer.notice_due(now):
             self._send_heartbeats(now, out)
         out.extend(self.proposer.resend(self.learner.votes, through, now))
+        self.snapshots.on_deadline(sorted(self.elector.reached(now)), now, out)
         self._consider_campaign(now, out)
 
     def _consider_giving_way(self, now: Instant, out: list[Effect]) -> None:

@@ -7,6 +7,8 @@ it by nothing. Agreement does not depend on it.
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 from paxos.core.ids import Instant, Voter
 
 
@@ -24,16 +26,16 @@ class StampClock:
         """Note that the voter's wall clock showed ``wall`` (microseconds) just now."""
         self._offsets[voter] = wall - int(now.monotonic * 1e6)
 
-    def stamp(self, voters: int, latest: int, now: Instant) -> int:
+    def stamp(self, voters: Set[Voter], latest: int, now: Instant) -> int:
         """Return the stamp for a batch proposed now.
 
         Args:
-            voters: How many voters there are; without readings of a majority of them the stamp is
-                ``latest``.
+            voters: Whose clocks count; without readings of a majority of them the stamp is
+                ``latest``. Learners answer too, and who voted once and was removed has answered.
             latest: The latest stamp this node knows.
             now: The leader's clocks.
         """
-        offsets = sorted(self._offsets.values())
-        if len(offsets) <= voters // 2:
+        offsets = sorted(offset for voter, offset in self._offsets.items() if voter in voters)
+        if len(offsets) <= len(voters) // 2:
             return latest
         return max(0, int(now.monotonic * 1e6) + offsets[(len(offsets) - 1) // 2])

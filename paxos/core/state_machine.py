@@ -49,10 +49,24 @@ class StateMachine(Protocol):
         """Answer a question without changing the state. Raise CommandFailed to refuse."""
 
     def snapshot(self) -> Iterable[bytes]:
-        """Return the whole state as chunks. Equal states must give equal chunks."""
+        """Return the whole state, as it is at this call, as chunks.
+
+        The chunks are taken later, a few at a time, and commands are applied in between: those must
+        not show in them. The call itself must be short, since nothing else runs meanwhile: keep
+        references (a copy of a dictionary, whose values are replaced and never changed in place),
+        and encode in the iterator, in chunks of some 64 KiB. More than one may be under way, and
+        one may be dropped half way. ``restore`` may come in between, too.
+
+        Equal states must give equal chunks, cut at the same places: an original and what was
+        restored from it are compared byte by byte. A dictionary's own order will do, if ``restore``
+        fills it in the order of the chunks; the order of a set will not.
+        """
 
     def restore(self, chunks: Iterable[bytes]) -> None:
-        """Replace the whole state by what ``snapshot`` of an equal machine returned."""
+        """Replace the whole state by what ``snapshot`` of an equal machine returned.
+
+        The chunks are read once and may come slowly; whatever is kept of them must be copied.
+        """
 
 
 @runtime_checkable

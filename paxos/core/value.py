@@ -1,4 +1,4 @@
-"""What a slot holds: a batch of clients' submissions with the leader's time stamp, or a no-op.
+"""What a slot holds: a batch of clients' submissions with the leader's stamp, a change, or a no-op.
 
 The bytes stay opaque from the client to the executor. Nothing on the way decodes them.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 
+from paxos.core.config import Change
+
 
 @dataclass(slots=True)
 class Value:
@@ -15,16 +17,18 @@ class Value:
 
     ``stamp`` is the leader's estimate of wall time in microseconds, fixed when the value is first
     proposed, or None for a no-op (which has no time). ``commands`` is a concatenation of clients'
-    submissions exactly as they arrived.
+    submissions exactly as they arrived. A ``change`` of the configuration stands alone: such a
+    value has no stamp and no commands.
     """
 
     stamp: int | None
     commands: bytes
+    change: Change | None = None
 
     @property
     def is_noop(self) -> bool:
         """Whether this value fills a hole and does nothing."""
-        return self.stamp is None
+        return self.stamp is None and self.change is None
 
     @property
     def size(self) -> int:
@@ -32,6 +36,8 @@ class Value:
         return len(self.commands)
 
     def __str__(self) -> str:
+        if self.change is not None:
+            return str(self.change)
         if self.stamp is None:
             return "noop"
         return f"batch[{len(self.commands)}B {zlib.crc32(self.commands):08x} @{self.stamp}]"

@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 
 from paxos.core.errors import PaxosError
 from paxos.core.ids import NodeId, Slot
+from paxos.core.messages import SnapshotName
 from paxos.core.records import Record
 
 SLOT_UNBOUNDED: Slot = 2**63 - 1
@@ -80,10 +81,46 @@ class Loaded:
 
     records: Sequence[Record]
     damage: Damage | None
+    snapshot: SnapshotName | None = None
+    compacted_through: Slot = 0
+
+
+class SnapshotWriter(Protocol):
+    """A snapshot that is being written, beside everything that is durable.
+
+    Used by one thread at a time, which may be another than the one that appends and syncs.
+    """
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+
+    @property
+    def digest(self) -> bytes:
+        """BLAKE2b of them, 16 bytes: what a fetched snapshot is compared with before ``finish``."""
+
+    def write(self, data: bytes) -> None:
+        """Write what comes next; makes it durable bit by bit, so that ``finish`` is short.
+
+        Raises:
+            StorageFull: There is no room. Nothing is lost; abandon it.
+            StorageFailed: The disk failed. Fatal.
+        """
+
+    def finish(self) -> SnapshotName:
+        """Make it durable and the latest one: checksummed, synced, renamed, directory synced.
+
+        Raises:
+            StorageFull: As ``write``.
+            StorageFailed: As ``write``.
+        """
+
+    def abandon(self) -> None:
+        """Delete what was written."""
 
 
 class Storage(Protocol):
-    """One node's durable log."""
+    """One node's durable log, and its snapshots."""
 
     identity: Identity
 
@@ -137,6 +174,35 @@ class Storage(Protocol):
         Raises:
             StorageFull: No room; call again later.
             StorageFailed: The disk failed. Fatal.
+        """
+
+    @property
+    def snapshots(self) -> tuple[SnapshotName, ...]:
+        """The durable snapshots, the oldest first. At most the latest two are kept."""
+
+    def begin_snapshot(self, through: Slot) -> SnapshotWriter:
+        """Begin to write a snapshot that reflects ``through``. At most two writers at a time.
+
+        Raises:
+            StorageFull: There is no room.
+            StorageFailed: The disk failed. Fatal.
+        """
+
+    def read_snapshot(self, name: SnapshotName, offset: int, length: int) -> bytes:
+        """Return bytes of a durable snapshot; fewer than ``length`` only at its end.
+
+        May be called from any thread.
+
+        Raises:
+            LookupError: It is not (or no longer) there.
+            DataDamaged: These bytes are not what was written.
+        """
+
+    def compact(self, through: Slot) -> None:
+        """Let go of what only says something of slots at or below ``through``.
+
+        A durable snapshot must cover them. Quick; called where ``append`` is. Segments are removed,
+        the oldest first, by a later ``reserve``, once a durable batch in a kept one says so.
         """
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ batch's header repeats, so that they survive the loss of the batch they came fro
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from msgpack import Packer, Unpacker, UnpackException
 
@@ -19,6 +19,7 @@ from paxos.core.records import (
     IssuedRecord,
     PromisedRecord,
     Record,
+    WatermarkRecord,
 )
 
 _pack: Callable[[bytes], bytes] = Packer().pack
@@ -29,7 +30,7 @@ def frame_record(record: Record) -> bytes:
     return _pack(encode_record(record))
 
 
-def read_records(body: bytes) -> tuple[list[Record], bytes]:
+def read_records(body: bytes | memoryview) -> tuple[list[Record], bytes]:
     """Return the whole records of ``body``, and the bytes of a last one that is cut short.
 
     Raises:
@@ -48,7 +49,37 @@ def read_records(body: bytes) -> tuple[list[Record], bytes]:
             read = unpacker.tell()  # behind the last it would count the start of one that is cut
     except (ValueError, UnpackException) as error:
         raise ProtocolError(f"the batch is no sequence of records: {error}") from error
-    return records, body[read:]
+    return records, bytes(body[read:])
+
+
+def uncompacted(records: Iterable[Record], through: Slot) -> list[Record]:
+    """Return the records without those of slots at or below ``through``.
+
+    Whoever accepted has promised: the highest ballot of what is left out stays, as a promise.
+    """
+    promised = BALLOT_ZERO
+    kept: list[Record] = []
+    for record in records:
+        if not isinstance(record, AcceptedRecord | DecidedRecord) or record.slot > through:
+            kept.append(record)
+        elif isinstance(record, AcceptedRecord):
+            promised = max(promised, record.ballot)
+    return [PromisedRecord(promised), *kept] if promised > BALLOT_ZERO else kept
+
+
+def summarised(records: Iterable[Record], through: Slot) -> list[Record]:
+    """Return what is left of records once all up to ``through`` may be forgotten.
+
+    What was accepted and decided above it; the highest promise and the highest round; and the
+    watermarks that may still mark one of what is left.
+    """
+    tally = Tally()
+    kept: list[Record] = []
+    for record in records:
+        slot = tally.note(record)
+        if slot > through or (isinstance(record, WatermarkRecord) and record.through > through):
+            kept.append(record)
+    return [*tally.records(), *kept]
 
 
 class Tally:
@@ -68,6 +99,15 @@ class Tally:
         self.promised = promised
         self.issued = issued
         self.highest = highest
+
+    def records(self) -> list[Record]:
+        """Return what was promised and issued, as records."""
+        noted: list[Record] = []
+        if self.promised > BALLOT_ZERO:
+            noted.append(PromisedRecord(self.promised))
+        if self.issued > BALLOT_ZERO:
+            noted.append(IssuedRecord(self.issued))
+        return noted
 
     def note(self, record: Record) -> Slot:
         """Take a record in; return the slot whose contents it carries, or 0."""

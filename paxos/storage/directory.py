@@ -12,7 +12,7 @@ import zlib
 from pathlib import Path
 
 from paxos.storage.base import DataDamaged, Identity, StorageError, WrongIdentity
-from paxos.storage.disk import LOCK_NAME, Disk, Lock
+from paxos.storage.disk import LOCK_NAME, Disk, Lock, ReadableDisk
 
 IDENTITY_NAME = "identity"
 IDENTITY_FORMAT = 1
@@ -63,7 +63,7 @@ def decode_identity(data: bytes, source: Path) -> Identity:
     return Identity(found[1].decode(), int(found[2]), int(found[3]))
 
 
-def read_identity(disk: Disk, directory: Path) -> Identity:
+def read_identity(disk: ReadableDisk, directory: Path) -> Identity:
     """Return whose data directory this is.
 
     Raises:

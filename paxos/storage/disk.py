@@ -46,7 +46,26 @@ class Lock(Protocol):
         """Let others have it."""
 
 
-class Disk(Protocol):
+class ReadableDisk(Protocol):
+    """What is needed of a file system to look at a log, and not to change it."""
+
+    def names(self, directory: Path) -> list[str]:
+        """Return the names in a directory, sorted."""
+
+    def read(self, path: Path, offset: int = 0, length: int | None = None) -> bytes:
+        """Return a file's bytes from ``offset`` on: ``length`` of them, or fewer at its end."""
+
+    def size(self, path: Path) -> int:
+        """Return how many bytes a file has."""
+
+    def uncache(self, path: Path) -> None:
+        """Let the next read of a file come from the medium, as far as that can be asked for."""
+
+    def holder(self, directory: Path) -> int | None:
+        """Return the id of a living process that said it holds a directory. A hint, no more."""
+
+
+class Disk(ReadableDisk, Protocol):
     """What the logs need of a file system."""
 
     @property
@@ -55,12 +74,6 @@ class Disk(Protocol):
 
     def make_directory(self, path: Path) -> None:
         """Make a directory and its missing parents, durably. One that exists is fine."""
-
-    def names(self, directory: Path) -> list[str]:
-        """Return the names in a directory, sorted."""
-
-    def read(self, path: Path) -> bytes:
-        """Return all of a file."""
 
     def create(self, path: Path) -> File:
         """Create a file that must not exist yet."""
@@ -72,7 +85,7 @@ class Disk(Protocol):
         """Remove a file."""
 
     def truncate(self, path: Path, size: int) -> None:
-        """Give back what a file holds beyond ``size`` bytes."""
+        """Give back what a file holds beyond ``size`` bytes, or let it end later, with zeros."""
 
     def sync_directory(self, directory: Path) -> None:
         """Make the names in a directory durable."""
@@ -83,9 +96,6 @@ class Disk(Protocol):
         Raises:
             DirectoryInUse: Somebody else holds it.
         """
-
-    def holder(self, directory: Path) -> int | None:
-        """Return the id of a living process that said it holds a directory. A hint, no more."""
 
 
 def refuse_platform(platform: str) -> None:
@@ -129,9 +139,30 @@ class RealDisk:
         """Return what ``os.listdir`` finds, sorted."""
         return sorted(os.listdir(directory))
 
-    def read(self, path: Path) -> bytes:
-        """Return the file's bytes."""
-        return path.read_bytes()
+    def read(self, path: Path, offset: int = 0, length: int | None = None) -> bytes:
+        """Return the file's bytes, or some of them."""
+        with path.open("rb", buffering=0) as file:
+            file.seek(offset)
+            if length is None:
+                return file.readall()
+            parts: list[bytes] = []
+            while length and (part := file.read(length)):
+                parts.append(part)
+                length -= len(part)
+            return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def size(self, path: Path) -> int:
+        """Return the file's size."""
+        return path.stat().st_size
+
+    def uncache(self, path: Path) -> None:
+        """Ask the kernel to forget what it holds of the file and has written back."""
+        if hasattr(os, "posix_fadvise"):
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            finally:
+                os.close(descriptor)
 
     def create(self, path: Path) -> File:
         """Create a file that only its owner can read."""
@@ -147,7 +178,7 @@ class RealDisk:
         os.unlink(path)
 
     def truncate(self, path: Path, size: int) -> None:
-        """Shorten the file."""
+        """Shorten the file, or lengthen it by a hole."""
         os.truncate(path, size)
 
     def sync_directory(self, directory: Path) -> None:

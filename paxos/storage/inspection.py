@@ -7,21 +7,18 @@ apart by ``in_use_by``.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from paxos.core.ballot import Ballot
 from paxos.core.ids import Slot
-from paxos.core.records import Record, replay
-from paxos.storage.base import SLOT_UNBOUNDED, Damage, Identity
-from paxos.storage.directory import read_identity
+from paxos.core.messages import SnapshotName
+from paxos.core.records import replay
+from paxos.storage.base import Damage, Identity
 from paxos.storage.disk import Disk, RealDisk
-from paxos.storage.recovery import judge, read_contents
-from paxos.storage.segment_file import read_segments
+from paxos.storage.reading import read_directory
+from paxos.storage.snapshots import file_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +44,20 @@ class Inspection:
         records: Records in them, by kind: ``accepted``, ``decided``, ``promised``, ``issued``,
             ``watermark``.
         slots: The lowest and highest slot that is held, if any.
-        decided: How many slots recovery believes decided.
-        decided_through: The end of the decided slots that follow one another from 1.
+        decided: How many of these slots recovery believes decided.
+        decided_through: The end of the decided slots that follow one another from 1, or from the
+            end of the snapshot.
         promised: The highest ballot promised.
         issued: The highest ballot issued.
         disk_bytes: Bytes of its files.
         in_use_by: A living process that says it uses the directory: the last batch may be in
             flight.
         torn: One line per last batch that was never finished: recovery would cut it.
-        damage: What is lost, or None if the log is sound.
+        damage: What is lost, or None if log and snapshots are sound.
+        snapshot: The one that a start would go on from.
+        snapshots: All that are not spoilt, the oldest first. Only the latest was read to its end.
+        compacted_through: Up to here, records may have left the log.
+        oldest_segment: Segments before this one may be gone; 0 for SQLite.
     """
 
     storage: str
@@ -72,6 +74,10 @@ class Inspection:
     in_use_by: int | None
     torn: tuple[str, ...]
     damage: Damage | None
+    snapshot: SnapshotName | None = None
+    snapshots: tuple[SnapshotName, ...] = ()
+    compacted_through: Slot = 0
+    oldest_segment: int = 1
 
     @property
     def sound(self) -> bool:
@@ -87,98 +93,41 @@ def inspect(directory: Path, *, disk: Disk | None = None) -> Inspection:
         DataDamaged: Its identity is damaged, or its database cannot be read at all.
         StorageError: Another version of this program wrote it.
     """
-    disk = RealDisk() if disk is None else disk
-    identity = read_identity(disk, directory)
-    if "log.sqlite3" in disk.names(directory):
-        return _inspect_sqlite(disk, directory, identity)
-    segments = read_segments(disk, directory)
-    verdict = judge(segments, identity)
-    contents = read_contents(verdict, identity)
-    damage = contents.damage
-    if damage is None and not verdict.batches:
-        finding = f"{directory}: there are no segments"
-        damage = Damage(((1, SLOT_UNBOUNDED),), True, (finding,))
-    reports = []
-    for segment in segments:
-        sequences = [
-            batch.header.sequence for batch in verdict.batches if batch.segment == segment.name
-        ]
-        first, last = (sequences[0], sequences[-1]) if sequences else (0, 0)
-        reports.append(SegmentReport(segment.name, len(segment.data), len(sequences), first, last))
-    return _summed_up(
-        storage="segments",
-        identity=identity,
-        segments=tuple(reports),
-        batches=len(verdict.batches),
-        records=contents.records,
-        disk_bytes=sum(report.bytes for report in reports),
-        in_use_by=disk.holder(directory),
-        torn=tuple(verdict.torn),
-        damage=damage,
-    )
-
-
-def _inspect_sqlite(disk: Disk, directory: Path, identity: Identity) -> Inspection:
-    from paxos.storage.sqlite import DATABASE_NAME, SqliteStorage
-
-    # SQLite changes files even when it only reads: give it copies.
-    with tempfile.TemporaryDirectory() as copies:
-        size = 0
-        for name in (DATABASE_NAME, DATABASE_NAME + "-wal"):
-            if (directory / name).exists():
-                shutil.copyfile(directory / name, Path(copies) / name)
-                size += (Path(copies) / name).stat().st_size
-        log = SqliteStorage(Path(copies), identity, None)
-        try:
-            loaded = log.load()
-            batches = log.batches
-        finally:
-            log.close()
-    return _summed_up(
-        storage="sqlite",
-        identity=identity,
-        segments=(),
-        batches=batches,
-        records=loaded.records,
-        disk_bytes=size,
-        in_use_by=disk.holder(directory),
-        torn=(),
-        damage=loaded.damage,
-    )
-
-
-def _summed_up(
-    *,
-    storage: str,
-    identity: Identity,
-    segments: tuple[SegmentReport, ...],
-    batches: int,
-    records: Sequence[Record],
-    disk_bytes: int,
-    in_use_by: int | None,
-    torn: tuple[str, ...],
-    damage: Damage | None,
-) -> Inspection:
-    recovered = replay(records)
+    stored = read_directory(directory, disk=RealDisk() if disk is None else disk)
+    loaded = stored.loaded
+    recovered = replay(loaded.records)
     held = recovered.held
     decided = sum(each.decided for each in held.values())
-    through = 0
+    through = loaded.compacted_through
+    if loaded.snapshot is not None:
+        through = max(through, loaded.snapshot.through)
     while through + 1 in held and held[through + 1].decided:
         through += 1
-    kinds = Counter(type(record).__name__.removesuffix("Record").lower() for record in records)
+    kinds = Counter(
+        type(record).__name__.removesuffix("Record").lower() for record in loaded.records
+    )
     return Inspection(
-        storage=storage,
-        identity=identity,
-        segments=segments,
-        batches=batches,
+        storage=stored.storage,
+        identity=stored.identity,
+        segments=tuple(
+            SegmentReport(
+                each.name, each.bytes, each.batches, each.first_sequence, each.last_sequence
+            )
+            for each in stored.segments
+        ),
+        batches=stored.batches,
         records=dict(sorted(kinds.items())),
         slots=(min(held), max(held)) if held else None,
         decided=decided,
         decided_through=through,
         promised=recovered.promised,
         issued=recovered.issued,
-        disk_bytes=disk_bytes,
-        in_use_by=in_use_by,
-        torn=torn,
-        damage=damage,
+        disk_bytes=stored.log_bytes + sum(file_bytes(each.size) for each in stored.snapshots),
+        in_use_by=stored.in_use_by,
+        torn=stored.torn,
+        damage=loaded.damage,
+        snapshot=loaded.snapshot,
+        snapshots=stored.snapshots,
+        compacted_through=loaded.compacted_through,
+        oldest_segment=stored.oldest_segment,
     )

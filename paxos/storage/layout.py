@@ -1,4 +1,4 @@
-"""Format 1 of a segment file: its header, and the header of a batch. Pure functions over bytes.
+"""The formats of a segment file: its header, and the header of a batch. Pure functions over bytes.
 
 Owns every offset on disk. It must never know a file or a record. A segment is a 4 KiB block with
 its header, then batches, each on a fresh block: a header of one 512-byte sector, then the body.
@@ -15,6 +15,10 @@ A sector is what a disk writes whole or not at all, so a header is there or it i
 A header's checksum covers the rest of its sector, the body's checksum too: it is the one that the
 next batch repeats as a field. The random id tells a batch of this segment from bytes that only look
 like one. Integers are big-endian; bit i of the bitmap is bit i % 8 of byte i // 8.
+
+Both are of format 1, but for batches of a log that has been compacted: those are of format 2, whose
+bytes mean the same. A program that knows nothing of compaction would take what is gone for damage,
+and begins each run by writing: it must refuse first.
 """
 
 from __future__ import annotations
@@ -30,6 +34,9 @@ from paxos.core.ids import Slot
 from paxos.storage.base import Identity
 
 FORMAT = 1
+FORMAT_COMPACTED = 2
+"""Of a batch that says of something that it may be gone."""
+
 SECTOR = 512
 BLOCK = 4096
 ID_BYTES = 16
@@ -49,8 +56,11 @@ _BATCH_MAGIC = b"MPXB"
 _CHECKSUM = struct.Struct(">I")
 _SEGMENT = struct.Struct(">HQ16sQQ16sQ16s")
 _BATCH = struct.Struct(">HHI16sQIIQQQQQQQQ400s")
-_PREFIX = len(_BATCH_MAGIC) + _CHECKSUM.size
+PREFIX = len(_BATCH_MAGIC) + _CHECKSUM.size
+"""Where the fields of a header begin."""
+
 _FORMAT = struct.Struct(">H")
+_BATCH_FORMATS = (FORMAT, FORMAT_COMPACTED)
 
 
 class FormatUnknown(ValueError):
@@ -104,7 +114,7 @@ class BatchHeader(NamedTuple):
         """Bytes from the start of this batch to the start of the next."""
         return batch_span(self.length)
 
-    def matches(self, body: bytes) -> bool:
+    def matches(self, body: bytes | memoryview) -> bool:
         """Whether ``body`` is what this header was written for."""
         return len(body) == self.length and zlib.crc32(body) == self.body_checksum
 
@@ -120,25 +130,39 @@ def batch_span(length: int) -> int:
     return -(-(SECTOR + length) // BLOCK) * BLOCK
 
 
-def _seal(magic: bytes, fields: bytes) -> bytes:
-    return magic + _CHECKSUM.pack(zlib.crc32(fields)) + fields
+def seal(magic: bytes, fields: bytes) -> bytes:
+    """Return a block that begins with a header of one sector: ``fields`` under a checksum.
+
+    Args:
+        magic: Four bytes that tell what it is the header of.
+        fields: Begin with the number of the format.
+    """
+    fields = fields.ljust(SECTOR - PREFIX, b"\0")
+    return (magic + _CHECKSUM.pack(zlib.crc32(fields)) + fields).ljust(BLOCK, b"\0")
 
 
-def _unseal(magic: bytes, sector: bytes) -> int | None:
+def unseal(magic: bytes, formats: tuple[int, ...], block: bytes) -> int | None:
     """Return the checksum of a header's sector, or None unless it is sound.
+
+    Args:
+        magic: What it begins with.
+        formats: Those that can be read.
+        block: What was read; only its first sector matters.
 
     Raises:
         FormatUnknown: It is, and another version wrote it.
     """
+    sector = block[:SECTOR]
     if len(sector) != SECTOR or not sector.startswith(magic):
         return None
     (checksum,) = _CHECKSUM.unpack_from(sector, len(magic))
-    if checksum != zlib.crc32(memoryview(sector)[_PREFIX:]):
+    if checksum != zlib.crc32(memoryview(sector)[PREFIX:]):
         return None
-    (number,) = _FORMAT.unpack_from(sector, _PREFIX)
-    if number != FORMAT:
+    (number,) = _FORMAT.unpack_from(sector, PREFIX)
+    if number not in formats:
+        known = " and ".join(map(str, formats))
         raise FormatUnknown(
-            f"written in format {number}, this program reads format {FORMAT}:"
+            f"written in format {number}, this program reads format {known}:"
             " start the version that wrote it"
         )
     return int(checksum)
@@ -156,8 +180,7 @@ def encode_segment_header(header: SegmentHeader) -> bytes:
         header.previous_end,
         header.owner,
     )
-    sector = _seal(_SEGMENT_MAGIC, fields.ljust(SECTOR - _PREFIX, b"\0"))
-    return sector.ljust(BLOCK, b"\0")
+    return seal(_SEGMENT_MAGIC, fields)
 
 
 def decode_segment_header(data: bytes) -> SegmentHeader | None:
@@ -166,10 +189,9 @@ def decode_segment_header(data: bytes) -> SegmentHeader | None:
     Raises:
         FormatUnknown: Another version wrote it.
     """
-    sector = data[:SECTOR]
-    if _unseal(_SEGMENT_MAGIC, sector) is None:
+    if unseal(_SEGMENT_MAGIC, (FORMAT,), data) is None:
         return None
-    _, *fields = _SEGMENT.unpack_from(sector, _PREFIX)
+    _, *fields = _SEGMENT.unpack_from(data, PREFIX)
     return SegmentHeader(*fields)
 
 
@@ -188,8 +210,9 @@ def encode_batch_header(
     oldest_segment: int = 1,
 ) -> tuple[bytes, int]:
     """Return the header sector for ``body``, and its checksum for the next batch to repeat."""
+    compacted = compacted_through > 0 or oldest_segment > 1
     fields = _BATCH.pack(
-        FORMAT,
+        FORMAT_COMPACTED if compacted else FORMAT,
         flags,
         len(body),
         segment_id,
@@ -214,14 +237,25 @@ def decode_batch_header(sector: bytes, segment_id: bytes) -> BatchHeader | None:
     Raises:
         FormatUnknown: Another version wrote it.
     """
-    checksum = _unseal(_BATCH_MAGIC, sector)
+    checksum = unseal(_BATCH_MAGIC, _BATCH_FORMATS, sector)
     if checksum is None:
         return None
-    fields = _BATCH.unpack_from(sector, _PREFIX)
+    fields = _BATCH.unpack_from(sector, PREFIX)
     if fields[3] != segment_id:
         return None
     ballot = Ballot(*fields[10:12])
     return BatchHeader._make((checksum, *fields[1:10], ballot, *fields[12:]))
+
+
+def batch_segment_id(sector: bytes) -> bytes | None:
+    """Return the id of the segment that a batch says it stands in; None if there is no header.
+
+    Raises:
+        FormatUnknown: Another version wrote it.
+    """
+    if unseal(_BATCH_MAGIC, _BATCH_FORMATS, sector) is None:
+        return None
+    return bytes(_BATCH.unpack_from(sector, PREFIX)[3])
 
 
 def nonzero_sectors(body: bytes) -> bytes:

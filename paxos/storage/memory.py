@@ -7,10 +7,15 @@ after ``kill`` it can be read although it is not durable.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Sequence
 
+from paxos.core.ids import Slot
+from paxos.core.messages import SnapshotName
 from paxos.core.records import AcceptedRecord, DecidedRecord, Record
 from paxos.storage.base import (
+    Damage,
+    DataDamaged,
     DirectoryInUse,
     Identity,
     Loaded,
@@ -19,6 +24,8 @@ from paxos.storage.base import (
     StorageFull,
     WrongIdentity,
 )
+from paxos.storage.body import summarised
+from paxos.storage.snapshots import KEPT
 
 CAPACITY = 2**40
 """Default bytes that fit: more than a test writes."""
@@ -35,6 +42,9 @@ class _Medium:
         self.used = 0
         self.durable: list[Record] = []
         self.unsynced: list[Record] = []
+        self.compacted_through = 0
+        self.snapshots: dict[SnapshotName, bytes] = {}  # the oldest first
+        self.spoilt: set[SnapshotName] = set()
         self.user: MemoryStorage | None = None
 
 
@@ -54,6 +64,7 @@ class MemoryStorage:
         self.identity = identity
         self.fails_next_sync = False
         self._staged: list[Record] = []
+        self._compacting: Slot = 0  # asked for, and not yet durable
         self._refusal: StorageError | None = StorageError("load the log before appending to it")
         self._medium = _Medium(identity, capacity)
         self._medium.user = self
@@ -70,7 +81,7 @@ class MemoryStorage:
     @property
     def disk_bytes(self) -> int:
         """Bytes in use, counted roughly."""
-        return self._medium.used
+        return self._medium.used + sum(map(len, self._medium.snapshots.values()))
 
     @property
     def sync_method(self) -> str:
@@ -82,12 +93,17 @@ class MemoryStorage:
         """Bytes that still fit."""
         if self._refusal is not None:
             return 0
-        return max(0, self._medium.capacity - self._medium.used)
+        return max(0, self._medium.capacity - self.disk_bytes)
 
     @property
     def reserve_due(self) -> bool:
         """Whether ``reserve`` has something to do: only to say that there is no room."""
         return self._refusal is None and self.room_bytes == 0
+
+    @property
+    def snapshots(self) -> tuple[SnapshotName, ...]:
+        """The snapshots that were finished and not spoilt, the oldest first."""
+        return tuple(name for name in self._medium.snapshots if name not in self._medium.spoilt)
 
     def load(self) -> Loaded:
         """Return all records. What was written but not synced is durable from here on."""
@@ -97,7 +113,15 @@ class MemoryStorage:
         medium.durable += medium.unsynced
         medium.unsynced.clear()
         self._refusal = None
-        return Loaded(tuple(medium.durable), None)
+        self._compacting = medium.compacted_through
+        damage = None
+        if medium.spoilt:
+            lines = [f"snapshot {name}: spoilt" for name in sorted(medium.spoilt)]
+            damage = Damage((), False, tuple(lines))
+        # Nothing of an older snapshot can be gone on from: the records in between are gone.
+        usable = [each for each in self.snapshots if each.through >= medium.compacted_through]
+        snapshot = usable[-1] if usable else None
+        return Loaded(tuple(medium.durable), damage, snapshot, medium.compacted_through)
 
     def append(self, records: Sequence[Record]) -> None:
         """Stage records for the next ``sync``."""
@@ -128,6 +152,14 @@ class MemoryStorage:
             self._require_usable()
         medium.durable += medium.unsynced
         medium.unsynced.clear()
+        if self._compacting > medium.compacted_through:
+            self._compact()
+
+    def _compact(self) -> None:
+        medium = self._medium
+        medium.compacted_through = self._compacting
+        medium.durable = summarised(medium.durable, self._compacting)
+        medium.used = sum(map(_size, medium.durable))
 
     def reserve(self) -> None:
         """Say so if there is no room.
@@ -138,6 +170,34 @@ class MemoryStorage:
         self._require_usable()
         if self.room_bytes == 0:
             raise StorageFull("the memory log is full; raise its capacity")
+
+    def begin_snapshot(self, through: Slot) -> MemorySnapshot:
+        """Begin to write a snapshot. It is there when it is finished, and durable then."""
+        self._require_usable()
+        return MemorySnapshot(through, self._room_left, self._keep)
+
+    def read_snapshot(self, name: SnapshotName, offset: int, length: int) -> bytes:
+        """Return bytes of a finished snapshot.
+
+        Raises:
+            LookupError: It is not there, or not any more.
+            DataDamaged: It was spoilt.
+        """
+        data = self._medium.snapshots.get(name)
+        if data is None:
+            raise LookupError(f"the memory log has no snapshot {name}")
+        if name in self._medium.spoilt:
+            raise DataDamaged(f"snapshot {name} of the memory log is spoilt")
+        return data[offset : offset + length]
+
+    def spoil_snapshot(self, name: SnapshotName) -> None:
+        """Damage a snapshot as a bad disk would."""
+        self._medium.spoilt.add(name)
+
+    def compact(self, through: Slot) -> None:
+        """Let the next ``sync`` drop what stands at or below ``through``."""
+        self._require_usable()
+        self._compacting = max(self._compacting, through)
 
     def close(self) -> None:
         """End the use of this object; ``reopen`` gives another. What is staged is gone."""
@@ -174,9 +234,78 @@ class MemoryStorage:
         if self._medium.user is self:
             self._medium.user = None
 
+    def _room_left(self) -> int:
+        self._require_usable()
+        return self.room_bytes
+
+    def _keep(self, name: SnapshotName, data: bytes) -> None:
+        self._require_usable()
+        medium = self._medium
+        others = [each for each in self.snapshots if each != name]
+        at = sum(each.through <= name.through for each in others)
+        others.insert(at, name)
+        held = {**medium.snapshots, name: data}
+        medium.snapshots = {each: held[each] for each in others[-KEPT:]}
+        medium.spoilt.clear()
+
     def _require_usable(self) -> None:
         if self._refusal is not None:
             raise type(self._refusal)(str(self._refusal))
+
+
+class MemorySnapshot:
+    """A snapshot on its way into a log in memory."""
+
+    def __init__(
+        self,
+        through: Slot,
+        room: Callable[[], int],
+        keep: Callable[[SnapshotName, bytes], None],
+    ) -> None:
+        self._through = through
+        self._room = room
+        self._keep = keep
+        self._data: bytearray | None = bytearray()
+        self._size = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes taken so far."""
+        return self._size
+
+    @property
+    def digest(self) -> bytes:
+        """BLAKE2b of them, 16 bytes."""
+        return hashlib.blake2b(self._taken(), digest_size=16).digest()
+
+    def write(self, data: bytes) -> None:
+        """Take what comes next.
+
+        Raises:
+            StorageFull: It does not fit.
+        """
+        taken = self._taken()
+        if len(taken) + len(data) > self._room():
+            raise StorageFull("the memory log is full; raise its capacity")
+        taken += data
+        self._size = len(taken)
+
+    def finish(self) -> SnapshotName:
+        """Make it the latest."""
+        data = bytes(self._taken())
+        name = SnapshotName(self._through, len(data), self.digest)
+        self._keep(name, data)
+        self._data = None
+        return name
+
+    def abandon(self) -> None:
+        """Forget it."""
+        self._data = None
+
+    def _taken(self) -> bytearray:
+        if self._data is None:
+            raise ValueError("this snapshot is finished or abandoned")
+        return self._data
 
 
 def _size(record: Record) -> int:

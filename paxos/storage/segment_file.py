@@ -11,16 +11,18 @@ import errno
 import os
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from paxos.storage.directory import TEMPORARY_SUFFIX
-from paxos.storage.disk import Disk
-from paxos.storage.layout import ID_BYTES, SECTOR
-from paxos.storage.recovery import SegmentBytes
+from paxos.storage.disk import Disk, ReadableDisk
+from paxos.storage.layout import BLOCK, ID_BYTES, SECTOR
+from paxos.storage.recovery import Segment
 
 _PIECE = 1024 * 1024
 _ZERO_PIECE = bytes(_PIECE)
 _ZERO_SECTOR = bytes(SECTOR)
+_LISTINGS_MAX = 100
 _NAME = re.compile(r"segment-(\d{10})\.log")
 
 
@@ -29,14 +31,33 @@ def segment_name(number: int) -> str:
     return f"segment-{number:010d}.log"
 
 
-def read_segments(disk: Disk, directory: Path) -> list[SegmentBytes]:
-    """Return all segments of a log, in the order of their numbers."""
+def find_segments(disk: ReadableDisk, directory: Path) -> list[Segment]:
+    """Return all segments of a log, in the order of their numbers, of each its first block.
+
+    A node may be running on it. The size of a segment changes when another follows: so the names
+    are looked at again, and all of it is done again while they change.
+    """
+    names = _segment_names(disk, directory)
+    for _ in range(_LISTINGS_MAX):
+        segments = [
+            Segment(
+                name,
+                number,
+                disk.size(directory / name),
+                disk.read(directory / name, 0, BLOCK),
+                partial(disk.read, directory / name),
+            )
+            for name, number in names
+        ]
+        before, names = names, _segment_names(disk, directory)
+        if names == before:
+            break
+    return segments
+
+
+def _segment_names(disk: ReadableDisk, directory: Path) -> list[tuple[str, int]]:
     found = [(name, _NAME.fullmatch(name)) for name in disk.names(directory)]
-    return [
-        SegmentBytes(name, int(match[1]), disk.read(directory / name))
-        for name, match in found
-        if match is not None
-    ]
+    return [(name, int(match[1])) for name, match in found if match is not None]
 
 
 class SegmentFile:

@@ -14,20 +14,22 @@ Why it is shaped so:
   for a second sync of pages whose first may have failed.
 - A segment gets its name only when its header and first batch are durable, and the batch counts
   only when the name is.
+- A segment is removed, the oldest first, only once a durable batch in a later one says that it may
+  be gone. Each batch repeats the highest promise and the last issued round, so they stay.
 """
 
 from __future__ import annotations
 
-import errno
 import threading
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from paxos.core.ballot import BALLOT_ZERO, Ballot
+from paxos.core.ballot import Ballot
 from paxos.core.errors import ensure
 from paxos.core.ids import Slot
+from paxos.core.messages import SnapshotName
 from paxos.core.records import Record
 from paxos.storage.base import (
     DataDamaged,
@@ -37,7 +39,8 @@ from paxos.storage.base import (
     StorageFailed,
     StorageFull,
 )
-from paxos.storage.body import Tally, frame_record, read_records
+from paxos.storage.batches import Encoded, Staged, room, slots_of
+from paxos.storage.body import Tally, frame_record
 from paxos.storage.directory import (
     TEMPORARY_SUFFIX,
     start_directory,
@@ -59,8 +62,10 @@ from paxos.storage.layout import (
     encode_segment_header,
     owner_digest,
 )
-from paxos.storage.recovery import Batch, Verdict, judge, read_contents
-from paxos.storage.segment_file import SegmentFile, read_segments, segment_name
+from paxos.storage.recovery import Batch, Verdict, judge
+from paxos.storage.resume import loaded, resume
+from paxos.storage.segment_file import SegmentFile, find_segments, segment_name
+from paxos.storage.snapshots import NO_ROOM, SnapshotFile, SnapshotFiles
 
 __all__ = [
     "SEGMENT_BYTES",
@@ -79,8 +84,6 @@ SEGMENT_BYTES_MIN = 4 * BLOCK
 
 _FIRST_SEGMENT_BYTES = 2 * BLOCK
 """Size of the segment that ``create`` makes: it never holds more than batch 1."""
-
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def create(directory: Path, identity: Identity, *, disk: Disk | None = None) -> None:
@@ -134,30 +137,12 @@ def open_segments(
     return SegmentStorage(disk, directory, identity, lock, segment_bytes)
 
 
-class _Staged:
-    """Records that will stand in one batch, and what its header says of them."""
+class _Closed(NamedTuple):
+    """A segment that is not written any more. No slot above ``highest`` stands in it or before."""
 
-    __slots__ = ("flags", "highest", "issued", "parts", "promised", "size", "slots")
-
-    def __init__(self, flags: int = 0) -> None:
-        self.flags = flags
-        self.parts: list[bytes] = []
-        self.size = 0
-        self.slots: tuple[Slot, Slot] = (0, 0)  # lowest and highest; zeros if there is none
-        # What the tally stood at behind the last of them.
-        self.highest: Slot = 0
-        self.promised = BALLOT_ZERO
-        self.issued = BALLOT_ZERO
-
-    def add(self, framed: bytes, slot: Slot, tally: Tally) -> None:
-        self.parts.append(framed)
-        self.size += len(framed)
-        if slot:
-            lowest, highest = self.slots
-            self.slots = (min(lowest, slot) if lowest else slot, max(highest, slot))
-        self.highest = tally.highest
-        self.promised = tally.promised
-        self.issued = tally.issued
+    number: int
+    bytes: int
+    highest: Slot
 
 
 class _Previous(NamedTuple):
@@ -196,13 +181,21 @@ class SegmentStorage:
         self._number = 0  # of the newest segment that has its name
         self._segment: SegmentFile | None = None  # the one that is written
         self._offset = BLOCK  # in it, where the next batch goes
-        self._older_bytes = 0  # in all segments before it
+        # Before it, the oldest first. What a durable batch has said may be gone moves to the other
+        # list, and is gone from disk when ``reserve`` has taken it from there.
+        self._closed: deque[_Closed] = deque()
+        self._removable: deque[_Closed] = deque()
+        self._compacted: Slot = 0  # asked for
+        self._compacted_durably: Slot = 0
+        self._oldest = 1  # segment that may not be gone, as the last durable batch says
+        self._snapshots = SnapshotFiles(disk, directory, owner_digest(identity), self._fail)
         self._tally = Tally()  # behind everything staged
-        self._staged: deque[_Staged] = deque()
+        self._staged: deque[Staged] = deque()
         # Of the last durable batch: what the next header repeats.
         self._sequence = 0
         self._checksum = 0
         self._slots: tuple[Slot, Slot] = (0, 0)
+        self._highest: Slot = 0
 
     @property
     def sync_method(self) -> str:
@@ -211,9 +204,14 @@ class SegmentStorage:
 
     @property
     def disk_bytes(self) -> int:
-        """Bytes of all segments, the reserved one included."""
+        """Bytes of all segments, the reserved one included, and of all snapshots."""
         ahead = (self._segment, self._reserved)
-        return self._older_bytes + sum(each.size for each in ahead if each is not None)
+        older = (*self._removable.copy(), *self._closed.copy())
+        return (
+            sum(each.size for each in ahead if each is not None)
+            + sum(each.bytes for each in older)
+            + self._snapshots.disk_bytes
+        )
 
     @property
     def room_bytes(self) -> int:
@@ -223,16 +221,21 @@ class SegmentStorage:
             return 0
         left = current.size - self._offset
         if reserved is None:
-            return _room(left, 0, self._capacity)
-        return _room(left, reserved.size - BLOCK, self._capacity)
+            return room(left, 0, self._capacity)
+        return room(left, reserved.size - BLOCK, self._capacity)
 
     @property
     def reserve_due(self) -> bool:
         """Whether ``reserve`` has something to do."""
-        return self._reserved is None and self._refusal is None
+        return self._refusal is None and (self._reserved is None or bool(self._removable))
+
+    @property
+    def snapshots(self) -> tuple[SnapshotName, ...]:
+        """The durable snapshots that are not known to be spoilt, the oldest first."""
+        return self._snapshots.names
 
     def load(self) -> Loaded:
-        """Read and judge the log, cut a torn last batch, and begin a new segment.
+        """Read and judge snapshots and log, cut a torn last batch, and begin a new segment.
 
         A log with damage that may hide a promise is read, and takes no more records.
 
@@ -244,8 +247,24 @@ class SegmentStorage:
         """
         if self._sequence:
             raise StorageError(f"{self._directory}: load was called before")
-        verdict = self._read()
-        contents = read_contents(verdict, self.identity)
+        verdict, spoilt = self._read()
+        records = verdict.contents.records
+        snapshot, compacted_through = resume(
+            records,
+            self.snapshots,
+            spoilt,
+            verdict.compacted_through,
+            verdict.complete_above,
+        )
+        found = loaded(
+            records,
+            snapshot,
+            compacted_through,
+            (*verdict.findings, *spoilt),
+            verdict.contents.unknown,
+            verdict.end_lost,
+        )
+        self._compacted = found.compacted_through
         self.torn = tuple(verdict.torn)
         if verdict.end_lost:
             self._refusal = DataDamaged(
@@ -253,13 +272,13 @@ class SegmentStorage:
                 " this node must never vote again: replace it by one with a new id"
             )
         else:
-            self._begin_again(verdict.batches[-1], verdict.headers[-1])
-        return Loaded(contents.records, contents.damage)
+            self._begin_again(verdict)
+        return found
 
     def begin(self) -> None:
         """Make batch 1, in segment 1. Only ``create`` does this."""
         self._refusal = None
-        self._roll(_Staged(), _Previous(0, bytes(ID_BYTES), 0))
+        self._roll(Staged(), _Previous(0, bytes(ID_BYTES), 0))
 
     def append(self, records: Sequence[Record]) -> None:
         """Stage records for the next ``sync``. Nothing is written yet."""
@@ -274,14 +293,14 @@ class SegmentStorage:
                     self._stage_pieces(framed, slot)
                     batch = None
                     continue
-                batch = _Staged()
+                batch = Staged()
                 staged.append(batch)
             batch.add(framed, slot, tally)
 
     def _stage_pieces(self, framed: bytes, slot: Slot) -> None:
         """Stage a record that is larger than a batch: in batches that hold nothing else."""
         for start in range(0, len(framed), self._capacity):
-            piece = _Staged(CONTINUES if start else 0)
+            piece = Staged(CONTINUES if start else 0)
             piece.add(framed[start : start + self._capacity], slot, self._tally)
             self._staged.append(piece)
 
@@ -294,12 +313,21 @@ class SegmentStorage:
         """
         self._require_usable()
         staged = self._staged
+        if not staged and self._compacted > self._compacted_durably:
+            staged.append(self._empty())
         while staged:
             self._write(staged[0])
             staged.popleft()
 
+    def _empty(self) -> Staged:
+        """Return a batch without records: its header is what is to be said."""
+        batch = Staged()
+        tally = self._tally
+        batch.highest, batch.promised, batch.issued = tally.highest, tally.promised, tally.issued
+        return batch
+
     def reserve(self) -> None:
-        """Zero-write the next segment, unless one is ready.
+        """Remove segments that may be gone; zero-write the next one, unless one is ready.
 
         Raises:
             StorageFull: There is no room. Nothing was lost; call again later.
@@ -307,8 +335,48 @@ class SegmentStorage:
         """
         with self._reserving:
             self._require_usable()
+            self._remove()
             if self._reserved is None:
                 self._reserved = self._zero_written()
+
+    def _remove(self) -> None:
+        while self._removable:
+            name = segment_name(self._removable[0].number)
+            try:
+                self._disk.remove(self._directory / name)
+            except FileNotFoundError:
+                pass  # it was named as one that may be gone
+            except OSError as error:
+                self._fail(f"removing {name}", error)
+            self._removable.popleft()
+
+    def begin_snapshot(self, through: Slot) -> SnapshotFile:
+        """Begin to write a snapshot, in a file beside the log.
+
+        Raises:
+            StorageFull: There is no room.
+            StorageFailed: The disk failed. Fatal.
+        """
+        self._require_usable()
+        return self._snapshots.begin(through)
+
+    def read_snapshot(self, name: SnapshotName, offset: int, length: int) -> bytes:
+        """Return bytes of a durable snapshot, verified.
+
+        Raises:
+            LookupError: It is not there, or not any more.
+            DataDamaged: These bytes are not what was written. It is in ``snapshots`` no more.
+        """
+        return self._snapshots.read(name, offset, length)
+
+    def compact(self, through: Slot) -> None:
+        """Let the next batch say that what stands at or below ``through`` may be gone.
+
+        ``sync`` writes one for it even if nothing else is staged. The segments that hold nothing
+        else are removed by the ``reserve`` after that.
+        """
+        self._require_usable()
+        self._compacted = max(self._compacted, through)
 
     def close(self) -> None:
         """Let go of the directory. A reserved segment is deleted at the next start."""
@@ -337,15 +405,16 @@ class SegmentStorage:
 
     # --- reading and beginning again ------------------------------------------------------------
 
-    def _read(self) -> Verdict:
+    def _read(self) -> tuple[Verdict, list[str]]:
         try:
             for name in self._disk.names(self._directory):
                 if name.endswith(TEMPORARY_SUFFIX):
                     self._disk.remove(self._directory / name)
-            segments = read_segments(self._disk, self._directory)
+            spoilt = self._snapshots.find()
+            segments = find_segments(self._disk, self._directory)
+            verdict = judge(segments, self.identity)
         except OSError as error:
             raise StorageError(f"{self._directory}: cannot be read: {error}") from error
-        verdict = judge(segments, self.identity)
         if not verdict.batches:
             raise DataDamaged(
                 f"{self._directory}: not one sound batch is left"
@@ -353,19 +422,26 @@ class SegmentStorage:
                 " replace the node by one with a new id"
             )
         self._number = segments[-1].number
-        self._older_bytes = sum(len(segment.data) for segment in segments)
-        return verdict
+        self._oldest = verdict.oldest_segment
+        self._removable.extend(_Closed(each.number, each.size, 0) for each in verdict.left_over)
+        self._closed.extend(
+            _Closed(each.number, each.bytes, each.highest) for each in verdict.segments
+        )
+        return verdict, spoilt
 
-    def _begin_again(self, last: Batch, written: SegmentHeader | None) -> None:
+    def _begin_again(self, verdict: Verdict) -> None:
         """Begin this run's first segment with the last batch that was kept."""
+        last, written = verdict.last, verdict.last_header
         # The first batch of the newest segment is sound, or the end would be lost.
-        ensure(written is not None and written.number == last.number, "the log has no last batch")
+        ensure(last is not None and written is not None, "the log has no last batch")
+        assert last is not None
         assert written is not None
+        ensure(written.number == last.number, "the last batch is not in the last segment")
         header = last.header
-        again = _Staged(header.flags)
-        again.parts.append(last.body)
+        again = Staged(header.flags)
+        again.parts.append(bytes(last.body))
         again.size = header.length
-        again.slots = _slots_of(last)
+        again.slots = slots_of(last)
         again.highest = header.highest
         again.promised = header.promised
         again.issued = Ballot(header.issued_round, self.identity.node)
@@ -384,11 +460,12 @@ class SegmentStorage:
         """Return to the file system what nothing will read again of the segment before."""
         path = self._directory / segment_name(last.number)
         try:
-            size = len(self._disk.read(path))
             self._disk.truncate(path, last.offset)
         except OSError as error:
             self._fail("giving back the unused end of the last run's segment", error)
-        self._older_bytes -= size - last.offset
+        for closed in (self._closed, self._removable):
+            if closed and closed[-1].number == last.number:
+                closed[-1] = closed[-1]._replace(bytes=last.offset)
 
     # --- writing --------------------------------------------------------------------------------
 
@@ -397,55 +474,71 @@ class SegmentStorage:
         try:
             return SegmentFile(self._disk, self._directory, self._number + 1, size)
         except OSError as error:
-            if error.errno not in _NO_ROOM:
+            if error.errno not in NO_ROOM:
                 self._fail("reserving a segment", error)
             raise StorageFull(
                 f"{self._directory}: no room for a segment of {size} bytes; make room on this disk"
             ) from error
 
-    def _write(self, batch: _Staged) -> None:
+    def _write(self, batch: Staged) -> None:
         segment, offset = self._segment, self._offset
         assert segment is not None  # usable
         if offset + batch_span(batch.size) > segment.size:
             self._roll(batch, _Previous(segment.number, segment.id, offset))
             return
-        buffers, length, checksum = self._encode(batch, segment.id)
+        encoded = self._encode(batch, segment)
         try:
-            segment.put(buffers, length, offset)
+            segment.put(encoded.buffers, encoded.length, offset)
         except OSError as error:
             self._fail(f"writing a batch to {segment_name(segment.number)}", error)
-        self._advance(batch, length, checksum)
+        self._advance(batch, encoded)
 
-    def _encode(self, batch: _Staged, segment_id: bytes) -> tuple[list[bytes], int, int]:
-        """Return the next batch as buffers, their length in whole blocks, and its checksum."""
+    def _encode(self, batch: Staged, segment: SegmentFile) -> Encoded:
+        compacted = self._compacted
+        oldest = self._oldest
+        if compacted:
+            # Among the older ones the first that may still be needed; else the one it goes to.
+            needed = (each.number for each in self._closed if each.highest > compacted)
+            current = segment if self._segment is None else self._segment
+            oldest = next(needed, current.number)
         body = b"".join(batch.parts)
         header, checksum = encode_batch_header(
             body,
             flags=batch.flags,
-            segment_id=segment_id,
+            segment_id=segment.id,
             sequence=self._sequence + 1,
             previous_checksum=self._checksum,
             previous_slots=self._slots,
             highest=batch.highest,
             promised=batch.promised,
             issued_round=batch.issued.round,
+            compacted_through=compacted,
+            oldest_segment=oldest,
         )
         length = batch_span(len(body))
-        return [header, body, ZEROS[: length - SECTOR - len(body)]], length, checksum
+        buffers = [header, body, ZEROS[: length - SECTOR - len(body)]]
+        return Encoded(buffers, length, checksum, compacted, oldest)
 
-    def _advance(self, batch: _Staged, length: int, checksum: int) -> None:
-        self._offset += length
+    def _advance(self, batch: Staged, encoded: Encoded) -> None:
+        """The batch is durable."""
+        self._offset += encoded.length
         self._sequence += 1
-        self._checksum = checksum
+        self._checksum = encoded.checksum
         self._slots = batch.slots
+        self._highest = batch.highest
+        self._compacted_durably = encoded.compacted_through
+        self._oldest = encoded.oldest_segment
+        while self._closed and self._closed[0].number < encoded.oldest_segment:
+            self._removable.append(self._closed.popleft())
 
-    def _roll(self, batch: _Staged, previous: _Previous) -> None:
+    def _roll(self, batch: Staged, previous: _Previous) -> None:
         """Go on in a new segment that begins with ``batch``."""
         segment = self._take_reserved()
         header = SegmentHeader(
             segment.number, segment.id, segment.size, *previous, owner_digest(self.identity)
         )
-        buffers, length, checksum = self._encode(batch, segment.id)
+        encoded = self._encode(batch, segment)
+        buffers, length = encoded.buffers, encoded.length
         try:
             segment.put([encode_segment_header(header), *buffers], BLOCK + length, 0)
             # Only now may the name be there: a name whose first batch is missing is damage.
@@ -454,11 +547,25 @@ class SegmentStorage:
             segment.close()
             self._fail(f"beginning {segment_name(segment.number)}", error)
         if self._segment is not None:
-            self._older_bytes += self._segment.size
-            self._segment.close()
+            done = self._segment
+            self._closed.append(_Closed(done.number, self._mark_end(done), self._highest))
+            done.close()
         self._segment = segment
         self._offset = BLOCK
-        self._advance(batch, length, checksum)
+        self._advance(batch, encoded)
+
+    def _mark_end(self, done: SegmentFile) -> int:
+        """Give a segment that is done another size than it was made with; return that.
+
+        The next one has its name now. Should that file ever be lost, this one would else look like
+        the end of the log.
+        """
+        size = self._offset if self._offset < done.size else done.size + 1
+        try:
+            self._disk.truncate(self._directory / segment_name(done.number), size)
+        except OSError as error:
+            self._fail(f"ending {segment_name(done.number)}", error)
+        return size
 
     def _take_reserved(self) -> SegmentFile:
         with self._reserving:
@@ -466,33 +573,3 @@ class SegmentStorage:
             self._reserved = None
             self._number = segment.number
             return segment
-
-
-def _room(left: int, ahead: int, capacity: int) -> int:
-    """Return how many bytes of records fit, in one batch or in many.
-
-    Args:
-        left: Bytes left in the segment that is written.
-        ahead: Bytes in the one that is reserved, or 0.
-        capacity: What one batch can hold.
-    """
-    one = min(capacity, max(left, ahead) - SECTOR)
-    # Two batches that follow one another hold more than one batch can, so that n bytes make at most
-    # 2 n / capacity + 2 of them. None spans segments: the end of the first may stay unused.
-    padding = SECTOR + BLOCK
-    unused = capacity + padding if ahead else 0
-    many = (left + ahead - unused - 2 * padding) * capacity // (capacity + 2 * padding)
-    return max(0, one, many)
-
-
-def _slots_of(batch: Batch) -> tuple[Slot, Slot]:
-    """Return the lowest and highest slot of a batch that was read, or a range that holds them."""
-    whole_range = (1, batch.header.highest)
-    if batch.header.flags:
-        return whole_range  # a later piece of a record that spans batches
-    records, rest = read_records(batch.body)
-    if rest:
-        return whole_range
-    tally = Tally()
-    slots = [slot for slot in map(tally.note, records) if slot]
-    return (min(slots), max(slots)) if slots else (0, 0)

@@ -275,9 +275,17 @@ class ModelDisk:
         """Return the names that can be seen, synced or not."""
         return sorted(self._machine.cached[str(directory)])
 
-    def read(self, path: Path) -> bytes:
+    def read(self, path: Path, offset: int = 0, length: int | None = None) -> bytes:
         """Return the bytes that can be seen, synced or not."""
-        return bytes(self._inode(path).cached)
+        end = None if length is None else offset + length
+        return bytes(self._inode(path).cached[offset:end])
+
+    def size(self, path: Path) -> int:
+        """Return how many bytes can be seen, synced or not."""
+        return len(self._inode(path).cached)
+
+    def uncache(self, path: Path) -> None:
+        """Do nothing: what can be seen is what there is."""
 
     def create(self, path: Path) -> File:
         """Create a file; its name is not durable until the directory is synced."""
@@ -301,12 +309,13 @@ class ModelDisk:
         self._change(str(path.parent), path.name, None, self._number(path))
 
     def truncate(self, path: Path, size: int) -> None:
-        """Shorten a file; what is cut off may come back after a power cut."""
+        """Change a file's size; what is cut off may come back after a power cut."""
         self._machine.step()
         inode = self._inode(path)
         before = len(inode.cached)
         del inode.cached[size:]
-        inode.dirty_range(size, before)
+        inode.cached.extend(bytes(size - len(inode.cached)))
+        inode.dirty_range(min(size, before), max(size, before))
 
     def sync_directory(self, directory: Path) -> None:
         """Make all changes of names in a directory durable."""

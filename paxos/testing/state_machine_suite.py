@@ -1,8 +1,9 @@
 """What every replicated state machine must keep, as checks that any class can be put through.
 
 It owns no state machine and knows none: it is given a way to make one, and bytes. It guards the
-two claims that replication rests on: the same commands give the same state and results on every
-replica, whatever its hash seed, locale and time zone; and a snapshot is the whole state.
+claims that replication rests on: the same commands give the same state and results on every
+replica, whatever its hash seed, locale and time zone; a snapshot is the whole state, alike for
+equal states; and it is that of the moment at which it was asked for, however late it is read.
 
 Each check takes a factory (a class without arguments will do) and raises ``StateMachineBroken``
 with a text that names the first command or chunk where the claim fails::
@@ -24,6 +25,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 
 from paxos.core.state_machine import CommandFailed, Stamp, StateMachine, Watchable
 
@@ -49,6 +51,8 @@ _ENVIRONMENTS = (
 )
 _LENGTH_BYTES = 4
 _CHILD_TIMEOUT_S = 120
+_CUTS_MAX = 8
+_LATER_SHOWS = "a snapshot shows commands applied after it was asked for"
 
 
 class StateMachineBroken(AssertionError):
@@ -125,13 +129,18 @@ def state_of(machine: StateMachine) -> bytes:
     return b"".join(machine.snapshot())
 
 
+def chunks_of(machine: StateMachine) -> list[bytes]:
+    """Return a state machine's snapshot as it is cut: equal states must be cut alike."""
+    return list(machine.snapshot())
+
+
 def check_results_equal(factory: Factory, commands: Sequence[bytes]) -> None:
     """Two machines that run the same commands give the same results and end in the same state."""
     one, other = factory(), factory()
     pairs = zip(run_all(one, commands), run_all(other, commands), strict=True)
     for number, (first, second) in enumerate(pairs):
         _expect(first == second, f"command {number} gave {first!r} once and {second!r} once")
-    _expect(state_of(one) == state_of(other), "the same commands led to two states")
+    _expect(chunks_of(one) == chunks_of(other), "the same commands led to two states")
 
 
 def check_environment_ignored(name: str, commands: Sequence[bytes]) -> None:
@@ -153,25 +162,114 @@ def check_snapshot_round_trip(factory: Factory, commands: Sequence[bytes]) -> No
     # What is restored into must not shine through.
     run_all(copy, commands[half:])
     copy.restore(list(original.snapshot()))
-    _expect(state_of(copy) == state_of(original), "a restored machine has another snapshot")
+    _expect(chunks_of(copy) == chunks_of(original), "a restored machine has another snapshot")
     for number, command in enumerate(commands[half:], half):
         stamp = next(at)
         first, second = run(original, command, stamp), run(copy, command, stamp)
         _expect(first == second, f"command {number} gave {second!r} after a restore, not {first!r}")
-    _expect(state_of(copy) == state_of(original), "a restored machine went another way")
+    _expect(chunks_of(copy) == chunks_of(original), "a restored machine went another way")
     copy.restore(list(factory().snapshot()))
-    _expect(state_of(copy) == state_of(factory()), "restoring an empty machine leaves something")
+    _expect(chunks_of(copy) == chunks_of(factory()), "restoring an empty machine leaves something")
 
 
 def check_snapshot_stands_still(factory: Factory, commands: Sequence[bytes]) -> None:
-    """Chunks that are taken one by one are not changed by commands that come between them."""
-    half = len(commands) // 2
+    """A snapshot is of the moment of the call, whatever happens before its chunks are taken.
+
+    Commands come before the first chunk, between chunks and all after the first one; other
+    snapshots are begun, dropped and read meanwhile; the machine is restored meanwhile.
+    """
+    for cut in _cuts(len(commands)):
+        for deal in _DEALS:
+            _check_still(factory, commands[:cut], commands[cut:], deal)
+        _check_still_over_others(factory, commands[:cut], commands[cut:])
+        _check_still_over_restore(factory, commands[:cut])
+
+
+_DEALS: Sequence[Callable[[int], int]] = (
+    lambda _: sys.maxsize,
+    lambda _: 1,
+    lambda taken: sys.maxsize if taken else 0,
+)
+"""How many commands come before a chunk, by how many chunks were taken: all before the first, one
+before each, all before the second."""
+
+
+def _cuts(commands: int) -> list[int]:
+    """Return after how many commands a snapshot is asked for."""
+    step = max(1, commands // _CUTS_MAX)
+    return [*range(step, commands, step)] or [commands]
+
+
+def _check_still(
+    factory: Factory, before: Sequence[bytes], after: Sequence[bytes], deal: Callable[[int], int]
+) -> None:
+    machine, at = factory(), stamps()
+    for command in before:
+        run(machine, command, next(at))
+    right = chunks_of(machine)
+    chunks = iter(machine.snapshot())
+    rest = iter(after)
+    taken: list[bytes] = []
+    while True:
+        for command in islice(rest, deal(len(taken))):
+            run(machine, command, next(at))
+        chunk = _next_chunk(chunks)
+        if chunk is None:
+            break
+        taken.append(chunk)
+    _expect(taken == right, _LATER_SHOWS)
+    for command in rest:
+        run(machine, command, next(at))
+    twin = factory()
+    run_all(twin, [*before, *after])
+    _expect(chunks_of(machine) == chunks_of(twin), "reading a snapshot changed the state")
+
+
+def _check_still_over_others(
+    factory: Factory, before: Sequence[bytes], after: Sequence[bytes]
+) -> None:
+    machine, at = factory(), stamps()
+    for command in before:
+        run(machine, command, next(at))
+    right = chunks_of(machine)
+    first, dropped = iter(machine.snapshot()), iter(machine.snapshot())
+    taken = [chunk for chunk in (_next_chunk(first),) if chunk is not None]
+    _next_chunk(dropped)
+    half = len(after) // 2
+    for command in after[:half]:
+        run(machine, command, next(at))
+    del dropped
+    right_later = chunks_of(machine)
+    later = machine.snapshot()
+    for command in after[half:]:
+        run(machine, command, next(at))
+    for text, chunks, whole in (
+        ("a snapshot is spoilt when another one is asked for", chain(taken, first), right),
+        ("a snapshot asked for while another is read is not of its moment", later, right_later),
+    ):
+        _expect(_read(chunks) == whole, text)
+
+
+def _check_still_over_restore(factory: Factory, before: Sequence[bytes]) -> None:
     machine = factory()
-    run_all(machine, commands[:half])
-    before = state_of(machine)
+    run_all(machine, before)
+    right = chunks_of(machine)
     chunks = machine.snapshot()
-    run_all(machine, commands[half:])
-    _expect(b"".join(chunks) == before, "a snapshot shows commands applied after it was asked for")
+    machine.restore(list(factory().snapshot()))
+    _expect(_read(chunks) == right, "a snapshot that is being read changes with a restore")
+
+
+def _read(chunks: Iterable[bytes]) -> list[bytes]:
+    one_by_one = iter(chunks)
+    return list(iter(lambda: _next_chunk(one_by_one), None))
+
+
+def _next_chunk(chunks: Iterator[bytes]) -> bytes | None:
+    try:
+        return next(chunks, None)
+    except Exception as error:
+        text = f"reading a snapshot raised {error!r}: {_LATER_SHOWS}"
+        raise StateMachineBroken(text) from error
 
 
 def check_arguments_untouched(factory: Factory, commands: Sequence[bytes]) -> None:

@@ -7,21 +7,53 @@ test moves the clock.
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from paxos.codec import encode_submission, submission_header, unpack_batch, wrap_submission
-from paxos.core.config import Configuration, Configurations
-from paxos.core.effects import Effect, Persist, Reply, Send
-from paxos.core.events import DeadlinePassed, Event, Received, Submission, Submitted
-from paxos.core.ids import ClientId, Instant, NodeId, SessionId, Voter
+from paxos.core.config import Configuration, Configurations, Part
+from paxos.core.effects import (
+    Compact,
+    Effect,
+    Persist,
+    Reply,
+    SaveSnapshot,
+    Send,
+    ServeSnapshot,
+    StoreChunk,
+)
+from paxos.core.events import (
+    AdminRequested,
+    DeadlinePassed,
+    Event,
+    Received,
+    SnapshotFetched,
+    SnapshotSaved,
+    SnapshotSpoilt,
+    Submission,
+    Submitted,
+)
+from paxos.core.ids import ClientId, Instant, NodeId, SessionId, Slot, Voter
 from paxos.core.limits import Limits, Timing
-from paxos.core.messages import ClientAnswer, OpenSession, PeerMessage, SessionOpened, Submit
+from paxos.core.messages import (
+    AdminAnswer,
+    AdminMessage,
+    ClientAnswer,
+    OpenSession,
+    PeerMessage,
+    SessionOpened,
+    SnapshotChunk,
+    SnapshotName,
+    Submit,
+)
 from paxos.core.quorum import Quorums
-from paxos.core.records import Record, replay
+from paxos.core.records import AcceptedRecord, DecidedRecord, Record, replay
 from paxos.core.replica import ALL_ROLES, Replica, Role
+from paxos.core.snapshot import Snapshot
 from paxos.core.state_machine import StateMachine
+from paxos.snapshot_format import encode, read
 
 Machines = Mapping[str, StateMachine]
 
@@ -38,6 +70,9 @@ Wanted = Callable[[Transit], bool]
 """Picks messages."""
 
 
+WITNESS_ROLES = frozenset({Role.ACCEPTOR})
+
+
 def everything(_: Transit) -> bool:
     """Pick every message."""
     return True
@@ -50,7 +85,9 @@ class Stepped:
         voters: Node ids of the acceptors.
         others: Node ids of further nodes, with the roles they play.
         machines: Makes one node's state machines.
+        voter_roles: The roles that the voters play.
         quorums: Phase-1 and phase-2 quorum sizes; majorities if not given.
+        founding: The founding configuration, instead of ``voters`` and ``quorums``.
         alpha: See ``Configurations``.
         limits: See ``Limits``.
         timing: See ``Timing``.
@@ -65,20 +102,25 @@ class Stepped:
         *,
         voter_roles: frozenset[Role] = ALL_ROLES,
         quorums: tuple[int, int] | None = None,
+        founding: Configuration | None = None,
         alpha: int = 16,
         limits: Limits | None = None,
         timing: Timing | None = None,
         seed: int = 0,
     ) -> None:
-        self.voters = tuple(Voter(node, 100 + node) for node in voters)
-        system = (
-            Quorums.majority(self.voters)
-            if quorums is None
-            else Quorums(frozenset(self.voters), *quorums)
-        )
-        self.configurations = Configurations(Configuration(1, system), alpha)
-        self.identity = {voter.node: voter for voter in self.voters}
-        self.roles = {voter.node: voter_roles for voter in self.voters}
+        if founding is None:
+            asked = frozenset(Voter(node, 100 + node) for node in voters)
+            majority = Quorums.majority(asked)
+            system = majority if quorums is None else Quorums(asked, *quorums)
+            founding = Configuration(1, system)
+        self.founding = founding
+        self.alpha = alpha
+        self.voters = founding.voters
+        self.identity = {voter.node: voter for voter in founding.everyone}
+        self.roles = {member.node: voter_roles for member in founding.members}
+        for member in founding.members:
+            if member.part is Part.WITNESS:
+                self.roles[member.node] = WITNESS_ROLES
         for node, roles in (others or {}).items():
             self.identity[node] = Voter(node, 100 + node)
             self.roles[node] = roles
@@ -90,6 +132,12 @@ class Stepped:
         self.log: dict[NodeId, list[Record]] = {node: [] for node in self.identity}
         self.unsynced: dict[NodeId, list[Persist]] = {node: [] for node in self.identity}
         self.held_writes: set[NodeId] = set()
+        self.snapshots: dict[NodeId, tuple[SnapshotName, bytes]] = {}  # each node's durable one
+        self.compacted_through: dict[NodeId, Slot] = {}
+        self.fetching: dict[NodeId, bytes] = {}
+        self.unknown: dict[NodeId, tuple[tuple[Slot, Slot], ...]] = {}  # hidden by damage
+        self._depth = 0  # of events that are being handled
+        self._later: list[tuple[NodeId, Event]] = []  # what the nodes' snapshots came to
         self.messages: list[Transit] = []
         self.replies: list[tuple[NodeId, ClientId, ClientAnswer]] = []
         self.replicas: dict[NodeId, Replica] = {}
@@ -101,11 +149,18 @@ class Stepped:
     def start(self, node: NodeId) -> Replica:
         """Start a node, or start it again from what is durable on its disk."""
         self.unsynced[node].clear()
+        self.fetching.pop(node, None)
         roles = self.roles[node]
+        stored = self.snapshots.get(node)
         self.replicas[node] = Replica(
             self.identity[node],
-            self.configurations,
-            replay(self.log[node]),
+            Configurations(self.founding, self.alpha),
+            replay(
+                self.log[node],
+                None if stored is None else (stored[0], _snapshot(stored[1])),
+                self.compacted_through.get(node, 0),
+                self.unknown.get(node, ()),
+            ),
             self._machines() if Role.EXECUTOR in roles else {},
             random.Random(self._rng.getrandbits(64)),
             unpack_batch,
@@ -122,9 +177,44 @@ class Stepped:
         self.unsynced[node].clear()
         self.lose(lambda transit: transit.target == node)
 
+    def join(self, node: NodeId, roles: frozenset[Role] = ALL_ROLES) -> Voter:
+        """Make and start a node that the founding configuration does not name."""
+        self.identity[node] = Voter(node, 100 + node)
+        self.roles[node] = roles
+        self.log[node], self.unsynced[node] = [], []
+        self.start(node)
+        return self.identity[node]
+
+    def wipe(self, node: NodeId) -> None:
+        """Stop a node and lose all it ever stored; what it sent may still arrive."""
+        if node in self.replicas:
+            self.stop(node)
+        for kept in (self.log, self.unsynced, self.snapshots, self.compacted_through):
+            kept.pop(node, None)
+
+    def configuration(self, node: NodeId) -> Configuration:
+        """Return the latest configuration that a node knows decided."""
+        latest = self.replicas[node].status(self.now).configuration
+        assert latest is not None
+        return latest
+
+    def ask(self, node: NodeId, request: AdminMessage, client: ClientId = 77) -> None:
+        """An administrator's request arrives at a node."""
+        self.handle(node, AdminRequested(client, request))
+
+    def admin_answers(self) -> list[AdminAnswer]:
+        """Return all answers to administrators so far."""
+        return [answer for _, _, answer in self.replies if isinstance(answer, AdminAnswer)]
+
     def handle(self, node: NodeId, event: Event) -> None:
-        """Give a node an event and run its effects."""
+        """Give a node an event and run its effects, and what comes of its snapshots."""
+        self._depth += 1
         self._run(node, self.replicas[node].handle(event, self.now))
+        self._depth -= 1
+        while self._later and not self._depth:
+            of, later = self._later.pop(0)
+            if of in self.replicas:
+                self.handle(of, later)
 
     def submit(self, node: NodeId, client: ClientId, message: Submit | OpenSession) -> None:
         """A client's submission arrives at a node."""
@@ -216,10 +306,53 @@ class Stepped:
                 self._send(node, effect)
             elif isinstance(effect, Reply):
                 self.replies.append((node, effect.client, effect.message))
-            elif node in self.held_writes or self.unsynced[node]:
-                self.unsynced[node].append(effect)
+            elif isinstance(effect, Persist):
+                if node in self.held_writes or self.unsynced[node]:
+                    self.unsynced[node].append(effect)
+                else:
+                    self._persist(node, effect)
             else:
-                self._persist(node, effect)
+                self._run_snapshot(node, effect)
+
+    def _run_snapshot(
+        self, node: NodeId, effect: SaveSnapshot | Compact | ServeSnapshot | StoreChunk
+    ) -> None:
+        """Do what an effect asks of a node's snapshots; writes of them are durable at once."""
+        if isinstance(effect, SaveSnapshot):
+            data = b"".join(encode(effect.snapshot))
+            name = SnapshotName(effect.snapshot.head.through, len(data), _digest(data))
+            self.snapshots[node] = (name, data)
+            self._later.append((node, SnapshotSaved(name)))
+        elif isinstance(effect, Compact):
+            self.compacted_through[node] = effect.through
+            self.log[node] = [
+                record
+                for record in self.log[node]
+                if not isinstance(record, AcceptedRecord | DecidedRecord)
+                or record.slot > effect.through
+            ]
+        elif isinstance(effect, ServeSnapshot):
+            stored = self.snapshots.get(node)
+            held = stored[1] if stored is not None and stored[0] == effect.name else b""
+            piece = held[effect.offset : effect.offset + self._limits.snapshot_chunk_bytes]
+            chunk = SnapshotChunk(effect.name, effect.offset, piece)
+            self._send(node, Send(effect.to, chunk))
+        else:
+            self._store(node, effect)
+
+    def _store(self, node: NodeId, chunk: StoreChunk) -> None:
+        held = self.fetching.get(node, b"") if chunk.offset else b""
+        if chunk.offset != len(held):
+            return
+        data = self.fetching[node] = held + chunk.data
+        if len(data) < chunk.name.size:
+            return
+        del self.fetching[node]
+        if _digest(data) != chunk.name.digest:
+            self._later.append((node, SnapshotSpoilt(chunk.name)))
+            return
+        self.snapshots[node] = (chunk.name, data)
+        self._later.append((node, SnapshotFetched(chunk.name, _snapshot(data))))
 
     def _persist(self, node: NodeId, persist: Persist) -> None:
         self.log[node].extend(persist.records)
@@ -231,3 +364,11 @@ class Stepped:
             self.handle(node, Received(self.identity[node], send.message))
         else:
             self.messages.append(Transit(node, send.to, send.message))
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=16).digest()
+
+
+def _snapshot(data: bytes) -> Snapshot:
+    return read(len(data), lambda offset, length: data[offset : offset + length])

@@ -25,8 +25,18 @@ def _fits(value: Any, wanted: Any) -> bool:
     if origin in (Union, types.UnionType):
         return any(_fits(value, each) for each in get_args(wanted))
     if origin is tuple:
-        each, _ = get_args(wanted)
-        return type(value) is tuple and all(_fits(item, each) for item in value)
+        first, second = get_args(wanted)
+        if second is not Ellipsis:
+            return (
+                type(value) is tuple
+                and len(value) == 2
+                and _fits(value[0], first)
+                and _fits(value[1], second)
+            )
+        return type(value) is tuple and all(_fits(item, first) for item in value)
+    if origin is frozenset:
+        (each,) = get_args(wanted)
+        return type(value) is frozenset and all(_fits(item, each) for item in value)
     if type(value) is not wanted:
         return False
     if wanted is int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
@@ -13,11 +14,19 @@ from hypothesis import strategies as st
 
 from paxos import codec
 from paxos.codec import INTEGER_MAX, ProtocolError
-from tests.codec.examples import MESSAGES, RECORDS, messages, records
+from tests.codec.examples import (
+    MESSAGES,
+    MESSAGES_2,
+    RECORDS,
+    RECORDS_2,
+    SMALL_CONFIGURATION,
+    messages,
+    records,
+)
 from tests.codec.shape import faults
 
-FRAMES = [codec.encode(message) for message in MESSAGES]
-ENTRIES = [codec.encode_record(record) for record in RECORDS]
+FRAMES = [codec.encode(message) for message in (*MESSAGES, *MESSAGES_2)]
+ENTRIES = [codec.encode_record(record) for record in (*RECORDS, *RECORDS_2)]
 TAGS = sorted(codec._DECODE)
 
 # Anything that msgpack can say, and then some: what a hostile peer would put behind a tag.
@@ -126,6 +135,13 @@ def test_decode_record_given_a_byte_too_many_raises(entry: bytes) -> None:
         codec.decode_record(entry + b"\x00")
 
 
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: f"{entry[0]:02x}")
+def test_decode_record_under_the_number_of_the_other_format_raises(entry: bytes) -> None:
+    other = bytes([entry[0] ^ 0x30])
+    with pytest.raises(ProtocolError, match=r"of this format|begins with"):
+        codec.decode_record(other + entry[1:])
+
+
 @pytest.mark.parametrize("version", [0, 2, 15])
 def test_decode_record_of_another_format_says_what_it_begins_with(version: int) -> None:
     with pytest.raises(ProtocolError, match=f"not a record: it begins with {version:x}1"):
@@ -139,6 +155,8 @@ def test_decode_given_nothing_says_so(decode: Callable[[bytes], object]) -> None
 
 
 B, V = (1, 2), (3, b"x")  # a ballot and a value as they should be
+C, D = codec.encode_configuration(SMALL_CONFIGURATION), bytes(16)  # so are a change and a digest
+R = struct.Struct(">QQ").pack  # slots in doubt
 
 WRONG: dict[str, tuple[int, list[Any]]] = {
     "fields that are no array": (0x11, [7]),
@@ -189,6 +207,41 @@ WRONG: dict[str, tuple[int, list[Any]]] = {
     "a result of a negative slot": (0x22, [(1,), (1, 0, -1, b"")]),
     "a result whose status is a truth value": (0x22, [(1,), (1, True, 1, b"")]),
     "a result whose data is a text": (0x22, [(1,), (1, 0, 1, "")]),
+    "a change with a stamp": (0x13, [(B, 1, (3, b"", C), 1)]),
+    "a change with commands": (0x13, [(B, 1, (None, b"x", C), 1)]),
+    "a change that is a text": (0x13, [(B, 1, (None, b"", "x"), 1)]),
+    "a change with a tail": (0x13, [(B, 1, (None, b"", C + b"x"), 1)]),
+    "a value of four": (0x13, [(B, 1, (None, b"", C, 1), 1)]),
+    "slots in doubt that are none": (0x12, [(B, 1, 9, 1, 1, 1, b"")]),
+    "slots in doubt that are a text": (0x12, [(B, 1, 9, 1, 1, 1, "x" * 16)]),
+    "slots in doubt cut short": (0x12, [(B, 1, 9, 1, 1, 1, R(1, 2)[:-1])]),
+    "slots in doubt from slot 0 on": (0x12, [(B, 1, 9, 1, 1, 1, R(0, 2))]),
+    "slots in doubt that end before they begin": (0x12, [(B, 1, 9, 1, 1, 1, R(2, 1))]),
+    "slots in doubt twice": (0x12, [(B, 1, 9, 1, 1, 1, R(1, 2) + R(2, 3))]),
+    "slots in doubt past the last": (0x12, [(B, 1, 9, 1, 1, 1, R(1, INTEGER_MAX + 1))]),
+    "slots in doubt and something more": (0x12, [(B, 1, 9, 1, 1, 1, R(1, 2), 1)]),
+    "a state digest that is no array": (0x16, [(1, B, True, 1, 7)]),
+    "a state digest that is nil": (0x16, [(1, B, True, 1, None)]),
+    "a state digest of one": (0x16, [(1, B, True, 1, (7,))]),
+    "a state digest of slot 0": (0x16, [(1, B, True, 1, (0, b"d"))]),
+    "a state digest that is empty": (0x16, [(1, B, True, 1, (7, b""))]),
+    "a state digest that is too long": (0x16, [(1, B, True, 1, (7, b"d" * 65))]),
+    "a state digest that is a text": (0x17, [(1, B, B, True, 1, 1, (7, "d"))]),
+    "a digest of results that is nil": (0x16, [(1, B, True, 1, (7, b"d"), None)]),
+    "three digests": (0x16, [(1, B, True, 1, (7, b"d"), (7, b"d"), (7, b"d"))]),
+    "a snapshot's name that is no array": (0x1B, [(7, 1)]),
+    "a snapshot's name of two": (0x1B, [((7, 9), 1)]),
+    "a snapshot through slot 0": (0x1B, [((0, 9, D), 1)]),
+    "a snapshot of no bytes": (0x1B, [((7, 0, D), 1)]),
+    "a snapshot's digest that is too short": (0x1B, [((7, 9, D[1:]), 1)]),
+    "a snapshot's digest that is a text": (0x1B, [((7, 9, "d" * 16), 1)]),
+    "a request past the end of a snapshot": (0x1C, [((7, 9, D), 10)]),
+    "a request before a snapshot": (0x1C, [((7, 9, D), -1)]),
+    "a piece past the end of a snapshot": (0x1D, [((7, 9, D), 8, b"xx")]),
+    "a piece at a negative place": (0x1D, [((7, 9, D), -1, b"xx")]),
+    "a piece that is a text": (0x1D, [((7, 9, D), 1, "xx")]),
+    "a piece that is too large": (0x1D, [((7, 2**40, D), 0, b"x" * (4 * 2**20 + 1))]),
+    "a text for an administrator that is bytes": (0x27, [(1, 0, 1, b"")]),
     "an answer of no status": (0x25, [(1, 4, 1, b"")]),
     "an answer whose status is true": (0x25, [(1, True, 1, b"")]),
 }

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from paxos import codec
 from paxos.core.messages import (
+    AdminAnswer,
     ClientAnswer,
     ClientMessage,
     Level,
@@ -21,15 +22,21 @@ from paxos.core.messages import (
     Read,
     Result,
     Results,
+    SnapshotChunk,
+    SnapshotName,
     Status,
     Submit,
     Watch,
 )
 from paxos.core.records import Record
+from paxos.transport import FRAME_BYTES_MAX
 from tests.codec.examples import (
     MESSAGE_TYPES,
     MESSAGES,
+    MESSAGES_2,
     RECORD_TYPES,
+    RECORDS,
+    RECORDS_2,
     blobs,
     firsts,
     messages,
@@ -100,13 +107,16 @@ def test_message_with_items_is_what_packing_each_alone_gives(session: int, count
 def test_tables_as_listed_cover_every_type_once() -> None:
     assert set(codec._ENCODE) == set(MESSAGE_TYPES)
     assert set(codec._ENCODE_RECORD) == set(RECORD_TYPES)
-    tags = [codec.encode(message)[0] for message in MESSAGES]
-    assert len(set(tags)) == len(MESSAGE_TYPES)
-    assert sorted(tags) == sorted(codec._DECODE)
-    assert len(codec._DECODE_RECORD) == len(RECORD_TYPES)
+    tags = {type(each): codec.encode(each)[0] for each in (*MESSAGES, *MESSAGES_2)}
+    assert len(set(tags.values())) == len(MESSAGE_TYPES)
+    assert sorted(tags.values()) == sorted(codec._DECODE)
+    entries = {codec.encode_record(each)[0] for each in (*RECORDS, *RECORDS_2)}
+    assert entries == set(codec._DECODE_RECORD)
 
 
-@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
+@pytest.mark.parametrize(
+    "message", [*MESSAGES, *MESSAGES_2], ids=lambda message: type(message).__name__
+)
 def test_family_decoder_given_any_message_takes_only_its_own(message: Message) -> None:
     payload = codec.encode(message)
     for decode, family in FAMILIES:
@@ -130,3 +140,19 @@ def test_family_decoder_given_any_message_takes_only_its_own(message: Message) -
 def test_encode_given_a_text_over_the_limit_blames_the_caller(message: Message) -> None:
     with pytest.raises(ValueError, match="at most 1024 bytes"):
         codec.encode(message)
+
+
+def test_encode_given_a_piece_of_a_snapshot_over_the_limit_blames_the_caller() -> None:
+    name = SnapshotName(40, 2**40, bytes(16))
+    largest = SnapshotChunk(name, 7, bytes(codec.SNAPSHOT_CHUNK_BYTES_MAX))
+    payload = codec.encode(largest)
+    assert len(payload) < FRAME_BYTES_MAX
+    assert codec.decode(payload) == largest
+    with pytest.raises(ValueError, match="too many for a piece"):
+        codec.encode(SnapshotChunk(name, 7, bytes(codec.SNAPSHOT_CHUNK_BYTES_MAX + 1)))
+
+
+def test_answer_to_an_administrator_with_a_long_text_is_cut_between_characters() -> None:
+    sent = AdminAnswer(1, Status.DONE, 2, "x" + "\u00e9" * 600)
+    cut = "x" + "\u00e9" * 511
+    assert codec.decode(codec.encode(sent)) == AdminAnswer(1, Status.DONE, 2, cut)

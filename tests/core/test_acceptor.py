@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from paxos.core.acceptor import Acceptor
 from paxos.core.ballot import BALLOT_ZERO, Ballot
+from paxos.core.config import Change, Configuration, Governing
 from paxos.core.effects import Effect, Persist, Send
-from paxos.core.messages import Accept, Accepted, Prepare, Promise
+from paxos.core.ids import Voter
+from paxos.core.messages import Accept, Accepted, Compacted, Prepare, Promise, SnapshotName
+from paxos.core.quorum import Quorums
 from paxos.core.records import (
     AcceptedRecord,
     DecidedRecord,
@@ -18,7 +22,9 @@ from paxos.core.records import (
     Recovered,
     WatermarkRecord,
     replay,
+    without,
 )
+from paxos.core.snapshot import Snapshot, SnapshotHead
 from paxos.core.value import Value
 
 B1, B2, B3 = Ballot(1, 1), Ballot(2, 2), Ballot(3, 3)
@@ -185,3 +191,237 @@ def test_recovered_acceptor_goes_on_marking_what_it_had_accepted() -> None:
         Recovered(B1, B1, {1: Held(B1, value(), False), 2: Held(B1, value(), True)}), 1 << 20
     )
     assert target.under_watermark(B1, 2) == [(1, value())]
+
+
+# --- compaction ---
+
+
+def compacted(through: int, *records: Record) -> Acceptor:
+    target = acceptor(*records)
+    target.compact(through)
+    return target
+
+
+def test_accept_of_a_forgotten_slot_is_answered_compacted_whatever_its_ballot() -> None:
+    target = compacted(2, DecidedRecord(1, value()), DecidedRecord(2, value()), PromisedRecord(B2))
+    for ballot in (B1, B3):
+        effects = accept(target, ballot, 2, value())
+        assert effects == [Send(ballot.node, Compacted(ballot, B2, 2, 0))]
+    assert target.promised == B2
+    assert target.held(2) is None
+
+
+def test_compaction_forgets_values_and_watermark_candidates_and_never_goes_back() -> None:
+    target = compacted(2, AcceptedRecord(B1, 1, value()), AcceptedRecord(B1, 3, value()))
+    target.compact(1)
+    assert target.compacted_through == 2
+    assert target.under_watermark(B1, 9) == [(3, value())]
+    assert (target.held(1), target.highest) == (None, 3)
+    target.compact(1_000_000)  # far above: walks over what is held, not over slots
+    assert (target.held(3), target.highest) == (None, 3)
+
+
+def test_promise_of_a_compacted_acceptor_says_so_in_every_part() -> None:
+    records = [AcceptedRecord(B1, slot, value(90)) for slot in range(1, 9)]
+    target = Acceptor(replay(records), 200)
+    target.compact(3)
+    parts = promises(target, B2)
+    assert len(parts) > 1
+    assert {part.compacted_through for part in parts} == {3}
+    assert [r.slot for part in parts for r in part.reports] == [4, 5, 6, 7, 8]
+
+
+def test_kept_slots_are_bounded_by_number_by_bytes_and_by_what_is_there() -> None:
+    target = acceptor(*(DecidedRecord(slot, value(68)) for slot in range(1, 11)))
+    assert target.kept_from(10, 4, 10_000) == 6
+    assert target.kept_from(10, 100, 350) == 7
+    assert target.kept_from(10, 100, 10_000) == 0
+    target.compact(5)
+    assert target.kept_from(10, 100, 10_000) == 5
+    assert target.kept_from(20, 100, 150) == 9
+
+
+def test_change_of_the_configuration_counts_for_its_size_in_messages() -> None:
+    change = Value(None, b"", Change(Configuration(2, Quorums.majority([Voter(1, 1)]))))
+    records = [DecidedRecord(slot, change) for slot in range(1, 5)]
+    target = Acceptor(replay(records), 200_000)
+    assert len(target.decided_run(0, 4)) == 2
+    assert len(promises(target, B1)) == 2
+
+
+def test_recovered_acceptor_marks_nothing_that_its_snapshot_covers() -> None:
+    """It is decided; which ballot it was accepted at says nothing any more."""
+    governing = (Governing(1, Configuration(1, Quorums.majority([Voter(1, 1)]))),)
+    snapshot = Snapshot(SnapshotHead(2, 0, 0, b"", governing), tuple)
+    records = [AcceptedRecord(B1, slot, value()) for slot in (1, 2, 3)]
+    name = SnapshotName(2, 1, bytes(16))
+    target = Acceptor(replay(records, (name, snapshot), 1), 1 << 20)
+    assert target.under_watermark(B1, 9) == [(3, value())]
+    assert target.decided_run(1, 3) == ()
+    assert target.held(1) is None
+    doubt = replay(records, (name, snapshot), 1, unknown=((1, 5),))
+    assert doubt.unknown == ((3, 5),)
+
+
+@pytest.mark.parametrize(
+    ("unknown", "compacted", "left"),
+    [
+        pytest.param(((2, 2),), 3, (), id="below-the-snapshot"),
+        pytest.param(((1, 1),), 1, (), id="compacted-before"),
+        pytest.param(((4, 4),), 1, ((4, 4),), id="above-the-snapshot"),
+        pytest.param(((3, 4),), 3, ((4, 4),), id="across-its-end"),
+    ],
+)
+def test_slot_that_damage_hides_below_the_snapshot_is_compacted_and_never_empty(
+    unknown: tuple[tuple[int, int], ...], compacted: int, left: tuple[tuple[int, int], ...]
+) -> None:
+    """A promise that left it out would let a leader that lags propose there anew."""
+    governing = (Governing(1, Configuration(1, Quorums.majority([Voter(1, 1)]))),)
+    snapshot = SnapshotName(3, 1, bytes(16)), Snapshot(SnapshotHead(3, 0, 0, b"", governing), tuple)
+    records = [AcceptedRecord(B1, 3, value()), AcceptedRecord(B1, 5, value())]
+    state = replay(records, snapshot, 1, unknown)
+    assert (state.compacted_through, state.unknown) == (compacted, left)
+    (promise,) = promises(Acceptor(state, 1 << 20), B2)
+    assert (promise.compacted_through, promise.unknown) == (compacted, left)
+
+
+# --- damage ---
+
+
+def doubtful(*unknown: tuple[int, int], records: tuple[Record, ...] = ()) -> Acceptor:
+    return Acceptor(replay(records, unknown=unknown), 1 << 20)
+
+
+def test_promise_names_the_slots_in_doubt_and_reports_what_is_certain() -> None:
+    target = doubtful((2, 4), records=(AcceptedRecord(B1, 2, value()),))
+    (promise,) = promises(target, B2)
+    assert promise.unknown == ((2, 4),)
+    assert [r.slot for r in promise.reports] == [2]
+
+
+def test_doubt_ends_with_a_decision_an_acceptance_or_a_snapshot() -> None:
+    target = doubtful((2, 9))
+    seen = []
+    target.mark_decided(4, value(), None)
+    seen.append(target.unknown)
+    accept(target, B1, 9, value())
+    seen.append(target.unknown)
+    for through in (5, 8):
+        target.compact(through)
+        seen.append(target.unknown)
+    assert seen == [((2, 3), (5, 9)), ((2, 3), (5, 8)), ((6, 8),), ()]
+
+
+def test_value_in_doubt_that_is_accepted_again_is_written_again() -> None:
+    """Its record stands before the damage: after a restart it would be in doubt once more."""
+    target = doubtful((2, 4), records=(AcceptedRecord(B1, 2, value()),))
+    effects = accept(target, B1, 2, value())
+    assert effects == [Persist((AcceptedRecord(B1, 2, value()),), (Send(1, Accepted(B1, 2, 0)),))]
+    assert target.unknown == ((3, 4),)
+    assert accept(target, B1, 2, value()) == [Persist((), (Send(1, Accepted(B1, 2, 0)),))]
+
+
+def test_recovery_takes_what_is_decided_or_covered_out_of_doubt() -> None:
+    state = replay(
+        [
+            DecidedRecord(2, value()),
+            AcceptedRecord(B2, 3, value()),
+            DecidedRecord(6, value()),
+            AcceptedRecord(B1, 7, value()),
+        ],
+        compacted_through=3,
+        unknown=((2, 8), (10, 10)),
+    )
+    assert state.unknown == ((4, 5), (7, 8), (10, 10))
+    assert (sorted(state.held), state.promised) == ([6, 7], B2)
+    assert replay([], compacted_through=9, unknown=((2, 8),)).unknown == ()
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 20), st.integers(0, 6)), max_size=5),
+    st.integers(0, 25),
+    st.integers(0, 8),
+)
+def test_ranges_without_some_slots_hold_exactly_the_others(
+    starts: list[tuple[int, int]], first: int, length: int
+) -> None:
+    ranges: list[tuple[int, int]] = []
+    for start, more in sorted(starts):
+        if not ranges or start > ranges[-1][1]:
+            ranges.append((start, start + more))
+    left = without(tuple(ranges), first, first + length)
+    slots = {slot for a, b in ranges for slot in range(a, b + 1)}
+    assert {slot for a, b in left for slot in range(a, b + 1)} == slots - set(
+        range(first, first + length + 1)
+    )
+    assert all(a <= b for a, b in left)
+    assert list(left) == sorted(left)
+
+
+# --- any order of anything ---
+
+
+OPERATIONS = st.lists(
+    st.tuples(
+        st.sampled_from(["accept", "prepare", "decide", "compact", "restart"]),
+        st.integers(1, 4),
+        st.integers(1, 12),
+    ),
+    max_size=40,
+)
+
+
+@given(OPERATIONS, st.integers(0, 2**32))
+def test_acceptor_says_the_same_as_one_that_never_forgets_above_what_is_compacted(
+    operations: list[tuple[str, int, int]], kept: int
+) -> None:
+    """Compaction, snapshots and restarts at any point change nothing but what is below.
+
+    The twin keeps everything. What it was decided is a value per slot; what was accepted, one per
+    ballot and slot. Records at or below what is compacted may or may not be on disk still.
+    """
+    target, twin = acceptor(), acceptor()
+    log: list[Record] = []
+    decided: dict[int, Value] = {}
+    for operation, round_, slot in operations:
+        ballot, through = Ballot(round_, 1), target.compacted_through
+        if operation == "accept" and slot > through:
+            of = decided.get(slot, value(of=10 * round_ + slot))
+            effects = accept(target, ballot, slot, of)
+            assert effects == accept(twin, ballot, slot, of)
+            log += [r for each in effects or [] if isinstance(each, Persist) for r in each.records]
+        elif operation == "prepare":
+            (effect,) = target.handle_prepare(Prepare(ballot, 0), 0, BALLOT_ZERO, 0)
+            log += effect.records if isinstance(effect, Persist) else ()
+            twin.handle_prepare(Prepare(ballot, 0), 0, BALLOT_ZERO, 0)
+        elif operation == "decide" and slot > through:
+            held = twin.held(slot)
+            of = decided.setdefault(slot, value(of=slot) if held is None else held.value)
+            target.mark_decided(slot, of, None)
+            twin.mark_decided(slot, of, None)
+            log.append(DecidedRecord(slot, of))
+        elif operation == "compact":
+            prefix = next(s for s in range(1, 14) if s not in decided) - 1
+            target.compact(min(slot, prefix))
+        elif operation == "restart":
+            there = [
+                record
+                for number, record in enumerate(log)
+                if getattr(record, "slot", through + 1) > through or kept >> (number % 32) & 1
+            ]
+            target = Acceptor(replay(there, None, through), 1 << 20)
+        assert_alike(target, twin)
+
+
+def assert_alike(target: Acceptor, twin: Acceptor) -> None:
+    """Both say the same, but for what the first has forgotten."""
+    through = target.compacted_through
+    assert target.promised == twin.promised
+    for slot in range(1, 14):
+        assert target.held(slot) == (twin.held(slot) if slot > through else None)
+    for after in (0, through, through + 2):
+        reports = [Acceptor._reports(each, after)[0][2] for each in (target, twin)]
+        assert list(reports[0]) == [r for r in reports[1] if r.slot > through]
+    assert target.decided_run(through, 13) == twin.decided_run(through, 13)
+    if through:
+        assert target.decided_run(through - 1, 13) == ()

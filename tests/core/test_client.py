@@ -612,6 +612,25 @@ def test_silence_is_counted_from_the_last_word() -> None:
     assert s.pause == pytest.approx(OPTIONS.silence_timeout_s)
 
 
+def test_endpoints_that_were_learned_are_tried_after_those_given() -> None:
+    session = Session(A)
+    session.client.learn([B, "", A])
+    session.submit(b"x")
+    assert session.flush() == [Connect(A)]
+    assert session.handle(Disconnected(A)) == [Connect(B)]
+    session.handle(Disconnected(B))
+    assert session.wake() == [Connect(A)]
+
+
+def test_endpoints_that_were_learned_before_are_forgotten_for_the_latest() -> None:
+    session = Session(A)
+    session.client.learn([B])
+    session.client.learn([C])
+    session.submit(b"x")
+    session.flush()
+    assert session.handle(Disconnected(A)) == [Connect(C)]
+
+
 def test_silence_of_a_dial_means_another_endpoint() -> None:
     s = Session()
     s.submit(b"a")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
 
 from paxos.core.ballot import BALLOT_ZERO, Ballot
-from paxos.core.config import Configuration, Configurations
+from paxos.core.config import Change, Configuration, Configurations
 from paxos.core.effects import Effect, Persist, Send
-from paxos.core.errors import InvariantBroken
 from paxos.core.ids import Instant, Voter
 from paxos.core.limits import DEFAULT_TIMING, Limits
 from paxos.core.messages import Accept, HeartbeatAnswer, Prepare, Promise, Report
@@ -88,14 +88,10 @@ def test_idle_proposer_does_nothing() -> None:
     assert proposer.resend_to(SECOND, {}, 0) == []
 
 
-def test_promises_of_another_ballot_or_voter_twice_or_compacted_are_ignored() -> None:
+def test_promises_of_another_ballot_or_twice_are_ignored() -> None:
     proposer = new()
     proposer.campaign(BALLOT_ZERO, 0, {}, at(0.0))
-    for stale in (
-        Promise(Ballot(9, 1), 0, None, 0, 0, 0, ()),
-        Promise(proposer.ballot, 0, None, 0, 5, 0, ()),
-    ):
-        proposer.handle_promise(SECOND, stale, 0, at(0.0))
+    proposer.handle_promise(SECOND, Promise(Ballot(9, 1), 0, None, 0, 0, 0, ()), 0, at(0.0))
     proposer.handle_promise(ME, promise(proposer), 0, at(0.0))
     proposer.handle_promise(ME, promise(proposer), 0, at(0.0))
     assert proposer.promised == {ME}
@@ -291,13 +287,16 @@ def test_decided_value_that_differs_from_the_proposed_one_is_told() -> None:
     assert not proposer.handle_decided(2, W)
 
 
-def test_leading_without_a_quorum_for_a_slot_is_a_broken_invariant() -> None:
+def test_slot_without_a_quorum_of_promises_is_not_proposed_and_they_are_asked_for() -> None:
     """Invariant 8: whatever else goes wrong, no Accept leaves without promises."""
     proposer = leading(new())
     proposer._promised.clear()
     proposer.submit(7, b"x")
-    with pytest.raises(InvariantBroken, match="phase-1 quorum"):
-        propose(proposer)
+    assert propose(proposer) == []
+    assert proposer.has_work
+    proposer.handle_own_prepare(Prepare(proposer.ballot, 0))
+    again = proposer.resend({}, 0, at(LATER))
+    assert sent(again) == [(node, Prepare, True) for node in (1, 2, 3)]
 
 
 def test_reports_at_or_below_what_is_decided_meanwhile_are_not_proposed() -> None:
@@ -308,7 +307,7 @@ def test_reports_at_or_below_what_is_decided_meanwhile_are_not_proposed() -> Non
     proposer.handle_decided(1, V)
     assert proposer.start_leading(1)
     assert propose(proposer, decided=1) == []
-    assert proposer.required == 1
+    assert proposer.may_read(1)
 
 
 def test_prepare_is_sent_again_to_who_has_not_promised_and_only_behind_writes() -> None:
@@ -372,3 +371,191 @@ def test_stopped_proposer_keeps_nothing_of_its_ballot() -> None:
     leading(proposer)
     assert proposer.ballot > ballot
     assert propose(proposer) == []
+
+
+# --- damage, compaction and changes --------------------------------------------------------------
+
+
+def test_promise_of_a_voter_that_cannot_tell_does_not_count_for_that_slot_alone() -> None:
+    """Slot 2 may hold a chosen value there, which damage hides; slots 1 and 3 are certain."""
+    proposer = new()
+    proposer.campaign(BALLOT_ZERO, 0, {}, at(0.0))
+    hidden = dataclasses.replace(promise(proposer, Report(1, OLD, V)), unknown=((2, 2), (5, 9)))
+    proposer.handle_promise(ME, promise(proposer, Report(3, OLD, W)), 0, at(0.0))
+    proposer.handle_promise(SECOND, hidden, 0, at(0.0))
+    assert proposer.start_leading(0)
+    proposer.handle_own_prepare(Prepare(proposer.ballot, 0))
+    assert not proposer.may_read(0)
+    assert propose(proposer) == [(1, b"v")]
+    assert proposer.has_work
+    assert sent(proposer.resend({1: {ME}}, 0, at(LATER / 2))) == []
+    proposer.handle_decided(1, V)
+    assert sent(proposer.resend({}, 1, at(LATER))) == [(3, Prepare, True)]
+    proposer.handle_promise(THIRD, promise(proposer), 1, at(LATER))
+    assert propose(proposer, decided=1) == [(2, b""), (3, b"w")]
+
+
+def test_read_waits_while_damage_hides_what_a_slot_of_the_window_holds() -> None:
+    """What was chosen there, and acknowledged, would be missing from the answer."""
+    proposer = new()
+    proposer.campaign(BALLOT_ZERO, 0, {}, at(0.0))
+    hidden = dataclasses.replace(promise(proposer), unknown=((2, 2),))
+    proposer.handle_promise(ME, promise(proposer), 0, at(0.0))
+    proposer.handle_promise(SECOND, hidden, 0, at(0.0))
+    assert proposer.start_leading(0)
+    assert not proposer.may_read(0)
+    assert proposer.may_read(2)  # mended: it is decided
+    proposer.handle_promise(THIRD, promise(proposer), 0, at(0.0))
+    assert proposer.may_read(0)
+
+
+def test_read_waits_for_what_a_voter_that_promised_late_has_forgotten() -> None:
+    """It was decided, and may have been acknowledged, though no promise reports it any more."""
+    proposer = leading(new(), decided=3)
+    assert proposer.may_read(3)
+    late = dataclasses.replace(promise(proposer, above=3), compacted_through=9)
+    proposer.handle_promise(THIRD, late, 3, at(0.0))
+    assert not proposer.may_read(8)
+    assert proposer.may_read(9)
+
+
+def test_leading_waits_for_slots_that_acceptors_have_forgotten() -> None:
+    """They are decided: a value for one of them would overwrite what was chosen."""
+    proposer = new()
+    proposer.campaign(BALLOT_ZERO, 0, {}, at(0.0))
+    forgotten = dataclasses.replace(promise(proposer, Report(7, None, V)), compacted_through=6)
+    proposer.handle_promise(ME, promise(proposer), 0, at(0.0))
+    assert not proposer.is_catching_up(0)
+    proposer.handle_promise(SECOND, forgotten, 0, at(0.0))
+    assert proposer.promised == {ME, SECOND}
+    assert proposer.is_catching_up(5)
+    assert not proposer.start_leading(5)
+    assert not proposer.is_catching_up(6)
+    assert proposer.start_leading(6)
+
+
+def test_late_promise_of_who_has_forgotten_stops_proposals_until_it_is_caught_up() -> None:
+    proposer = leading(new(), Report(1, OLD, V), Report(2, OLD, V))
+    proposer.note_compacted(1)
+    assert propose(proposer) == []
+    assert proposer.has_work
+    proposer.handle_decided(1, V)
+    assert propose(proposer, decided=1) == [(2, b"v")]
+
+
+def test_promise_of_a_late_voter_need_only_cover_what_is_not_decided() -> None:
+    """A leader of many slots asks a new voter about those above its watermark alone."""
+    proposer = leading(new())
+    proposer.handle_decided(1, V)
+    ask = proposer.resend_to(THIRD, {}, 1)
+    assert ask == []  # nothing is lacking
+    late = Promise(proposer.ballot, 1, None, 1, 0, 0, ())
+    assert proposer.handle_promise(THIRD, late, 1, at(0.0)) == []
+    assert THIRD in proposer.promised
+
+
+def with_change(alpha: int = 4) -> tuple[Proposer, Configurations, Configuration]:
+    configurations = Configurations(Configuration(1, Quorums.majority(VOTERS)), alpha)
+    proposer = Proposer(ME, configurations, BALLOT_ZERO, Limits(), DEFAULT_TIMING)
+    fourth = Voter(4, 104)
+    wanted = Configuration(2, Quorums.majority([*VOTERS, fourth]))
+    return leading(proposer), configurations, wanted
+
+
+def test_change_stands_alone_in_its_slot_before_what_waits() -> None:
+    proposer, _, wanted = with_change()
+    proposer.submit(7, b"a")
+    proposer.submit_change(Change(wanted))
+    accepts = proposer.propose(0, 0, at(0.0))
+    assert [accept.value for accept in accepts] == [
+        Value(None, b"", Change(wanted)),
+        Value(1_000_000, b"a"),
+    ]
+    assert proposer.is_changing
+    proposer.handle_decided(1, accepts[0].value)
+    assert not proposer.is_changing
+
+
+def test_change_goes_ahead_of_a_batch_that_waits_for_the_disk() -> None:
+    proposer, _, wanted = with_change()
+    proposer.submit(7, b"a")
+    propose(proposer)
+    proposer.submit(7, b"b")
+    proposer.submit_change(Change(wanted))
+    (accept,) = proposer.propose(0, 0, at(0.0))
+    assert accept.value.change == Change(wanted)
+
+
+def test_change_taken_back_is_not_proposed() -> None:
+    proposer, _, wanted = with_change()
+    proposer.submit_change(Change(wanted))
+    proposer.submit_change(None)
+    assert propose(proposer) == []
+
+
+def test_reported_change_is_a_change_on_its_way() -> None:
+    _, _, wanted = with_change()
+    proposer = new()
+    proposer.campaign(BALLOT_ZERO, 0, {}, at(0.0))
+    report = Report(1, OLD, Value(None, b"", Change(wanted)))
+    proposer.handle_promise(ME, promise(proposer, report), 0, at(0.0))
+    assert proposer.is_changing
+
+
+def test_noops_and_batches_fill_the_slots_before_a_decided_change_governs() -> None:
+    proposer, configurations, wanted = with_change(alpha=4)
+    proposer.submit_change(Change(wanted))
+    (accept,) = proposer.propose(0, 0, at(0.0))
+    configurations.decide(1, Change(wanted))
+    proposer.handle_decided(1, accept.value)
+    proposer.submit(7, b"a")
+    assert propose(proposer, decided=1) == [(2, b"a"), (3, b""), (4, b"")]
+    proposer.submit(7, b"b")
+    assert propose(proposer, decided=1) == []  # slot 5 is governed by four, of which two promised
+
+
+def test_new_voters_are_asked_for_promises_and_slots_of_theirs_wait_for_them() -> None:
+    proposer, configurations, wanted = with_change(alpha=2)
+    proposer.handle_own_prepare(Prepare(proposer.ballot, 0))
+    assert not proposer.seek(wanted, 0)
+    assert sent(proposer.reach_out(0, at(0.0))) == [(3, Prepare, True), (4, Prepare, True)]
+    assert proposer.next_deadline() == pytest.approx(LATER)
+    assert proposer.may_read(0)  # reads do not wait for who does not vote yet
+    assert sent(proposer.resend_to(Voter(4, 104), {}, 0)) == [(4, Prepare, True)]
+    proposer.handle_promise(Voter(4, 104), promise(proposer), 0, at(0.0))
+    assert proposer.seek(wanted, 0)
+    assert proposer.next_deadline() == math.inf
+    configurations.decide(1, Change(wanted))
+    proposer.handle_decided(1, NOOP)
+    proposer.handle_decided(2, NOOP)
+    proposer.submit(7, b"a")
+    assert propose(proposer, decided=2) == [(3, b"a")]
+    assert not proposer.seek(None, 2)
+
+
+def test_reach_out_is_for_a_ballot_that_is_open_and_durable() -> None:
+    proposer = new()
+    assert proposer.reach_out(0, at(0.0)) == []
+    proposer.campaign(BALLOT_ZERO, 0, {}, at(0.0))
+    assert proposer.reach_out(0, at(0.0)) == []
+    proposer.handle_own_prepare(Prepare(proposer.ballot, 0))
+    assert [to for to, _, _ in sent(proposer.reach_out(0, at(0.0)))] == [1, 2, 3]
+    for voter in VOTERS:
+        proposer.handle_promise(voter, promise(proposer), 0, at(0.0))
+    assert proposer.reach_out(0, at(0.0)) == []
+
+
+def test_snapshot_that_passes_what_is_in_flight_ends_the_ballot() -> None:
+    proposer = leading(new(), Report(1, OLD, V), Report(2, OLD, V))
+    assert proposer.handle_installed(9)
+    propose(proposer)
+    assert not proposer.handle_installed(1)
+    assert list(proposer.in_flight) == [2]
+
+
+def test_reports_of_slots_that_were_decided_elsewhere_are_dropped() -> None:
+    proposer = leading(new(alpha=1))
+    for slot in (2, 3):
+        proposer.handle_decided(slot, V)
+    assert propose(proposer, decided=3) == []
+    assert proposer._reports == {}

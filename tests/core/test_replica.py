@@ -9,6 +9,7 @@ import pytest
 
 from paxos.codec import unpack_batch
 from paxos.core.ballot import BALLOT_ZERO, Ballot
+from paxos.core.config import Configuration, Configurations
 from paxos.core.effects import Effect, Persist, Reply, Send
 from paxos.core.events import (
     ClientGone,
@@ -49,8 +50,9 @@ from paxos.core.messages import (
     Submit,
     Watch,
 )
+from paxos.core.quorum import Quorums
 from paxos.core.records import DecidedRecord, WatermarkRecord, replay
-from paxos.core.replica import Replica, Role
+from paxos.core.replica import CATCH_UP_PATIENCE, CATCH_UP_REPEAT, Replica, Role
 from paxos.core.state_machine import Stamp, StateMachine
 from paxos.core.value import NOOP, Value
 from paxos.testing.stepped import Stepped, Transit
@@ -284,10 +286,19 @@ def test_catch_up_asks_again_only_after_patience_or_a_broken_connection() -> Non
     cluster.messages.clear()
     hear(other)
     assert asked() == [other]
-    hear(other)
-    hear(other)
+    for _ in range(CATCH_UP_PATIENCE):
+        hear(other)
     assert asked() == []
+    hear(leader)  # whoever is the next to know more
+    assert asked() == [leader]
+    for _ in range(CATCH_UP_PATIENCE):
+        hear(leader)
     hear(other)
+    assert asked() == [other]
+    for _ in range(CATCH_UP_PATIENCE + CATCH_UP_REPEAT - 1):
+        hear(other)
+    assert asked() == []
+    hear(other)  # nobody else does
     assert asked() == [other]
     cluster.handle(node, PeerDisconnected(cluster.identity[leader]))
     hear(other)
@@ -295,6 +306,17 @@ def test_catch_up_asks_again_only_after_patience_or_a_broken_connection() -> Non
     cluster.handle(node, PeerDisconnected(cluster.identity[other]))
     hear(other)
     assert asked() == [other]
+
+
+def test_catch_up_asked_of_a_peer_that_is_no_further_itself_is_asked_of_another() -> None:
+    cluster, leader = started()
+    node, other = others(cluster, leader)
+    ahead = Heartbeat(1, BALLOT_ZERO, False, 9)
+    cluster.handle(node, Received(cluster.identity[other], ahead))
+    cluster.messages.clear()
+    cluster.handle(node, Received(cluster.identity[other], Heartbeat(2, BALLOT_ZERO, False, 0)))
+    cluster.handle(node, Received(cluster.identity[leader], ahead))
+    assert [t.target for t in cluster.messages if isinstance(t.message, CatchUp)] == [leader]
 
 
 def test_catch_up_of_what_the_leaders_watermark_will_tell_is_not_asked_of_a_follower() -> None:
@@ -672,7 +694,14 @@ def test_reads_over_the_bound_are_refused() -> None:
     assert [client for _, client, _ in cluster.replies[1:]] == [8]
 
 
-def test_node_without_state_machines_refuses_reads_and_watches() -> None:
+def test_node_without_state_machines_sends_reads_and_watches_to_the_leader() -> None:
+    cluster = Stepped(voters=(1, 2, 3), voter_roles=frozenset({Role.ACCEPTOR}))
+    cluster.handle(1, ReadsRequested([(7, read(1, Level.LOCAL))]))
+    cluster.handle(1, WatchRequested(7, Watch(2, "r", b"1", 0)))
+    assert [type(m) for _, _, m in cluster.replies] == [Redirect, Redirect]
+
+
+def test_leader_without_state_machines_refuses_reads_and_watches() -> None:
     voter_roles = frozenset({Role.ACCEPTOR, Role.PROPOSER})
     cluster = Stepped(voters=(1,), voter_roles=voter_roles)
     cluster.run(2.0)
@@ -825,10 +854,29 @@ def test_new_leader_records_the_old_ones_watermark_before_its_own() -> None:
         assert recovered.held[2].decided
 
 
+def test_recorded_watermark_says_no_more_than_its_leader_did() -> None:
+    """Else it would vouch for what was accepted where a decision is hidden by damage."""
+    cluster = Stepped()
+    ballot, lost, chosen = Ballot(1, 2), Value(2, b""), Value(3, b"")
+    two, three = cluster.identity[2], cluster.identity[3]
+    cluster.handle(1, Received(two, Accept(ballot, 1, Value(1, b""), 0)))
+    cluster.handle(1, Received(two, Accept(ballot, 2, lost, 0)))
+    cluster.handle(1, Received(three, Decided(2, (chosen,), 2)))
+    cluster.handle(1, Received(two, Heartbeat(1, ballot, True, 1)))
+    assert cluster.replicas[1].learner.decided_through == 2
+    cluster.handle(1, Received(two, Accept(ballot, 3, NOOP, 1)))
+    assert WatermarkRecord(ballot, 1) in cluster.log[1]
+    damaged = [record for record in cluster.log[1] if not isinstance(record, DecidedRecord)]
+    state = replay(damaged, unknown=((2, 2),))
+    assert state.held[1].decided
+    assert not state.held[2].decided
+    assert state.unknown == ((2, 2),)
+
+
 def test_reply_is_for_clients_and_send_for_nodes() -> None:
     replica = Replica(
         Voter(1, 101),
-        Stepped(voters=(1,)).configurations,
+        Configurations(Configuration(1, Quorums.majority([Voter(1, 101)])), 16),
         replay([]),
         {},
         random.Random(1),

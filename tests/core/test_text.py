@@ -7,15 +7,29 @@ import pytest
 from paxos.core import events as e
 from paxos.core import messages as m
 from paxos.core.ballot import BALLOT_ZERO, Ballot
-from paxos.core.effects import Persist, Reply, Send
+from paxos.core.config import Change, Configuration, Governing
+from paxos.core.effects import (
+    Compact,
+    Persist,
+    Reply,
+    SaveSnapshot,
+    Send,
+    ServeSnapshot,
+    StoreChunk,
+)
 from paxos.core.ids import Voter
+from paxos.core.quorum import Quorums
 from paxos.core.records import PromisedRecord
+from paxos.core.snapshot import Snapshot, SnapshotHead
 from paxos.core.value import NOOP, Value
 
 B = Ballot(3, 1)
 READ = m.Read(4, m.Level.LINEARIZABLE, "kv", b"q", 0)
 WATCH = m.Watch(5, "kv", b"q", 0)
 PEER = Voter(2, 7)
+SECOND = Configuration(2, Quorums.majority([PEER]))
+NAME = m.SnapshotName(50, 9, b"\xab" * 16)
+SNAPSHOT = Snapshot(SnapshotHead(50, 0, 0, b"", (Governing(1, SECOND),)), tuple)
 
 
 @pytest.mark.parametrize(
@@ -44,6 +58,31 @@ PEER = Voter(2, 7)
             m.HeartbeatAnswer(8, B, BALLOT_ZERO, False, 2, 0),
             "HeartbeatAnswer(#8 promised=3.1 unsound decided=2)",
         ),
+        (Value(None, b"", Change(SECOND)), "change[v2]"),
+        (
+            m.Promise(B, 0, None, 9, 4, 0, (), ((5, 6), (8, 8))),
+            "Promise(3.1 0<.. decided=9 compacted=4 unknown=5..6 unknown=8..8 [])",
+        ),
+        (m.Compacted(B, Ballot(4, 2), 7, 9), "Compacted(3.1 through=7 promised=4.2)"),
+        (m.SnapshotOffer(NAME, 60), "SnapshotOffer(50/9B/abababab)"),
+        (m.SnapshotRequest(NAME, 4), "SnapshotRequest(50/9B/abababab @4)"),
+        (m.SnapshotChunk(NAME, 4, b"xy"), "SnapshotChunk(50/9B/abababab @4+2)"),
+        (m.Settle(7), "Settle(7)"),
+        (m.Settled(7), "Settled(7)"),
+        (m.TakeOver(B), "TakeOver(3.1)"),
+        (m.Reconfigure(1, SECOND), "Reconfigure(#1 v2)"),
+        (m.TransferLeader(1, 2), "TransferLeader(#1 n2)"),
+        (m.TakeSnapshot(1), "TakeSnapshot(#1)"),
+        (m.AdminAnswer(1, m.Status.REFUSED, 0, "no"), "AdminAnswer(#1 refused no)"),
+        (e.AdminRequested(1, m.TakeSnapshot(2)), "c1 -> TakeSnapshot(#2)"),
+        (e.SnapshotSaved(NAME), "saved 50/9B/abababab"),
+        (e.SnapshotNotSaved(50), "no room for snapshot 50"),
+        (e.SnapshotFetched(NAME, SNAPSHOT), "fetched 50/9B/abababab"),
+        (e.SnapshotSpoilt(NAME), "spoilt 50/9B/abababab"),
+        (SaveSnapshot(SNAPSHOT), "save snapshot 50"),
+        (Compact(40), "compact through 40"),
+        (ServeSnapshot(2, NAME, 4), "-> n2 chunk of 50/9B/abababab @4"),
+        (StoreChunk(NAME, 4, b"xy"), "store 50/9B/abababab @4+2"),
         (m.CatchUp(3), "CatchUp(after=3)"),
         (m.Decided(4, (NOOP, NOOP), 9), "Decided(4..5 decided=9)"),
         (m.OpenSession(255), "OpenSession(ff)"),

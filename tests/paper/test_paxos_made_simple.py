@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from paxos.core.acceptor import Acceptor
 from paxos.core.ballot import BALLOT_ZERO, Ballot
-from paxos.core.config import Configuration, Configurations
+from paxos.core.config import Change, Configuration, Configurations
 from paxos.core.effects import Effect, Persist, Send
 from paxos.core.ids import Instant, Voter
 from paxos.core.learner import Learner
@@ -565,3 +565,37 @@ def test_log_a_new_leader_keeps_what_the_old_one_decided() -> None:
     cluster.run(0.5)
     assert {r.executor.applied_through for r in cluster.replicas.values()} == {3}
     assert len([m for _, _, m in cluster.replies if isinstance(m, Results)]) == 2
+
+
+FOUR = Configuration(2, Quorums.majority([Voter(node, 100 + node) for node in (4, 5, 6, 7)]))
+
+
+def test_reconfiguration_servers_of_slot_i_plus_alpha_follow_from_the_state_after_slot_i() -> None:
+    """3: "The set of servers that execute instance i + alpha" is in "the state after" command i."""
+    configurations = Configurations(Configuration(1, Quorums.majority(VOTERS)), alpha=3)
+    learner = Learner(configurations)
+    learner.count_at(Ballot(1, 1))
+    configurations.decide(4, Change(FOUR))
+    for slot, servers in ((6, VOTERS[:2]), (7, FOUR.voters[:3])):
+        learner.open(slot, V)
+        votes = [
+            learner.handle_accepted(voter, Accepted(Ballot(1, 1), slot, 4))
+            for voter in (*FOUR.voters[:2], *servers)
+        ]
+        assert votes[-1] == V
+        assert votes[:-1] == [None] * (len(votes) - 1)
+
+
+def test_reconfiguration_a_leader_proposes_only_slots_whose_servers_it_knows() -> None:
+    """3: a leader can get alpha commands ahead, no further: what governs beyond is not decided."""
+    configurations = Configurations(Configuration(1, Quorums.majority(VOTERS)), alpha=2)
+    proposer = Proposer(Voter(9, 1), configurations, BALLOT_ZERO, DEFAULT_LIMITS, DEFAULT_TIMING)
+    led(proposer, {VOTERS[0]: {}, VOTERS[1]: {}})
+    proposer.submit_change(Change(FOUR))
+    for _ in range(3):
+        proposer.submit(7, b"x")
+    proposed = proposer.propose(0, 0, NOW)
+    assert [accept.slot for accept in proposed] == [1, 2]
+    configurations.decide(1, Change(FOUR))
+    proposer.handle_decided(1, proposed[0].value)
+    assert proposer.propose(1, 0, NOW) == []  # slot 3 is that of others, and none has promised

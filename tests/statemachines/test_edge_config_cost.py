@@ -71,6 +71,27 @@ def test_delete_and_its_forgetting_cost_the_same_at_any_number_of_keys() -> None
     assert calls(filled(1000)) == calls(filled(30_000))
 
 
+def test_snapshot_is_asked_for_at_the_same_cost_at_any_number_of_keys() -> None:
+    def calls(machine: EdgeConfig) -> int:
+        with CallCounter() as counter:
+            machine.snapshot()
+        return counter.calls
+
+    few, many = calls(filled(1000)), calls(filled(30_000))
+    assert few == many
+    assert few < 30
+
+
+def test_put_while_snapshots_are_read_costs_a_few_calls_more() -> None:
+    machine = filled(30_000)
+    calm = calls_of_puts(machine)
+    reading = [machine.snapshot() for _ in range(2)]
+    assert all(map(next, reading))
+    assert calls_of_puts(machine) < calm + WRITES * 20
+    reading.clear()
+    assert calls_of_puts(machine) == calm
+
+
 def test_quiet_watches_cost_a_few_calls_each_however_long_the_log() -> None:
     machine = EdgeConfig()
     queries = [client.watch_query(f"quiet-{number}/", 0) for number in range(1000)]

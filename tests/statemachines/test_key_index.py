@@ -21,6 +21,32 @@ def test_key_index_of_given_keys_scans_them_in_order() -> None:
     assert list(index.scan("9")) == []
 
 
+@given(
+    before=st.sets(st.integers(0, 40)),
+    moves=st.lists(st.tuples(st.booleans(), st.integers(0, 40)), max_size=100),
+)
+def test_key_index_captured_keeps_the_keys_of_that_moment(
+    before: set[int], moves: list[tuple[bool, int]]
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(key_index, "_BLOCK_KEYS_MAX", 4)
+        index = KeyIndex([f"{number:02}" for number in sorted(before)])
+        twin = {f"{number:02}" for number in before}
+        captures: list[tuple[list[list[str]], list[str]]] = []
+        for add, number in moves:
+            captures.append((index.capture(), sorted(twin)))
+            key = f"{number:02}"
+            if add and key not in twin:
+                index.add(key)
+                twin.add(key)
+            elif not add and key in twin:
+                index.remove(key)
+                twin.remove(key)
+        assert list(index.scan()) == sorted(twin)
+        for blocks, keys in captures:
+            assert [key for block in blocks for key in block] == keys
+
+
 def test_key_index_emptied_holds_nothing_and_fills_again() -> None:
     index = KeyIndex(["a", "b"])
     for key in ("b", "a"):

@@ -115,6 +115,116 @@ class SnapshotsLate(Register):
         yield self.value
 
 
+class Words:
+    """A sound machine of several chunks; those below snapshot it in ways that look right."""
+
+    def __init__(self) -> None:
+        self.words: dict[str, list[str]] = {}
+
+    def apply(self, command: bytes, at: Stamp) -> bytes:
+        key, _, word = command.decode().partition(" ")
+        if not word:
+            raise CommandFailed("not a key and a word")
+        self.words[key] = [*self.words.get(key, ()), word]
+        return b"ok"
+
+    def query(self, query: bytes) -> bytes:
+        raise CommandFailed("not a query")
+
+    def snapshot(self) -> Iterable[bytes]:
+        return self.encoded(dict(self.words))
+
+    def encoded(self, words: dict[str, list[str]]) -> Iterator[bytes]:
+        for key, held in words.items():
+            yield " ".join([key, *held]).encode()
+
+    def restore(self, chunks: Iterable[bytes]) -> None:
+        words = (chunk.decode().split(" ") for chunk in chunks)
+        self.words = {key: held for key, *held in words}
+
+
+class WalksTheLiveState(Words):
+    def snapshot(self) -> Iterable[bytes]:
+        return self.encoded(self.words)
+
+
+class KeepsKeysOnly(Words):
+    def snapshot(self) -> Iterable[bytes]:
+        return self.values_of(list(self.words))
+
+    def values_of(self, keys: list[str]) -> Iterator[bytes]:
+        for key in keys:
+            yield " ".join([key, *self.words[key]]).encode()
+
+
+class ChangesInPlace(Words):
+    def apply(self, command: bytes, at: Stamp) -> bytes:
+        key, _, word = command.decode().partition(" ")
+        self.words.setdefault(key, []).append(word)
+        return b"ok"
+
+
+class CopiesAtTheFirstChunk(Words):
+    def snapshot(self) -> Iterator[bytes]:
+        yield from self.encoded(dict(self.words))
+
+
+class KeepsTheLatestOnly(Words):
+    """It copies on write, into the one snapshot that it knows of."""
+
+    kept: dict[str, list[str]] | None = None
+
+    def apply(self, command: bytes, at: Stamp) -> bytes:
+        key = command.decode().partition(" ")[0]
+        if self.kept is not None and key in self.words:
+            self.kept.setdefault(key, self.words[key])
+        return super().apply(command, at)
+
+    def snapshot(self) -> Iterable[bytes]:
+        self.kept = {}
+        return self.as_it_was(list(self.words), self.words)
+
+    def as_it_was(self, keys: list[str], words: dict[str, list[str]]) -> Iterator[bytes]:
+        for key in keys:
+            kept = self.kept or {}
+            yield " ".join([key, *kept.get(key, words[key])]).encode()
+
+
+class ClearsOnRestore(Words):
+    def snapshot(self) -> Iterable[bytes]:
+        return self.values_of(list(self.words.items()))
+
+    def values_of(self, items: list[tuple[str, list[str]]]) -> Iterator[bytes]:
+        for key, held in items:
+            yield " ".join([key, *held]).encode()
+
+    def restore(self, chunks: Iterable[bytes]) -> None:
+        for held in self.words.values():
+            held.clear()
+        super().restore(chunks)
+
+
+class CutsByHistory(Register):
+    """Restored, it is cut at another place, though its bytes are the same."""
+
+    pieces: tuple[bytes, ...] = (b"0",)
+
+    def apply(self, command: bytes, at: Stamp) -> bytes:
+        super().apply(command, at)
+        self.pieces = (self.value, b"")
+        return b"ok"
+
+    def snapshot(self) -> Iterable[bytes]:
+        return self.pieces
+
+    def restore(self, chunks: Iterable[bytes]) -> None:
+        super().restore(chunks)
+        self.pieces = (self.value,)
+
+
+WORDS = [b"a 1", b"b 1", b"c 1", b"a 2", b"nonsense", b"d 1", b"c 2", b"b 2", b"e 1", b"a 3"]
+
+
 class EmptiesChunks(Register):
     def restore(self, chunks: Iterable[bytes]) -> None:
         super().restore(chunks)
@@ -191,6 +301,31 @@ def test_snapshot_that_is_not_the_whole_state_is_found(machine: type[Register]) 
 def test_snapshot_that_moves_with_later_commands_is_found() -> None:
     with pytest.raises(StateMachineBroken, match="shows commands applied after"):
         check_snapshot_stands_still(SnapshotsLate, COMMANDS)
+
+
+def test_snapshot_that_copies_and_encodes_later_stands_still() -> None:
+    check_snapshot_stands_still(Words, WORDS)
+
+
+@pytest.mark.parametrize(
+    ("machine", "found"),
+    [
+        (WalksTheLiveState, "shows commands applied after"),
+        (KeepsKeysOnly, "shows commands applied after"),
+        (ChangesInPlace, "shows commands applied after"),
+        (CopiesAtTheFirstChunk, "shows commands applied after"),
+        (KeepsTheLatestOnly, "another one is asked for"),
+        (ClearsOnRestore, "changes with a restore"),
+    ],
+)
+def test_snapshot_that_is_copied_wrongly_is_found(machine: type[Words], found: str) -> None:
+    with pytest.raises(StateMachineBroken, match=found):
+        check_snapshot_stands_still(machine, WORDS)
+
+
+def test_snapshot_cut_at_other_places_after_a_restore_is_found() -> None:
+    with pytest.raises(StateMachineBroken, match="a restored machine has another snapshot"):
+        check_snapshot_round_trip(CutsByHistory, COMMANDS)
 
 
 @pytest.mark.parametrize("machine", [EmptiesChunks, HoldsChunks])

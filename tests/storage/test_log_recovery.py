@@ -336,16 +336,35 @@ def test_promise_of_an_earlier_run_stands_in_the_headers_of_later_ones() -> None
 
 
 @pytest.mark.parametrize("offset", range(0, SECTOR, 5))
-def test_changed_bit_in_a_segment_header_is_damage(offset: int) -> None:
+def test_changed_bit_in_a_segment_header_is_damage_that_the_next_segment_makes_good(
+    offset: int,
+) -> None:
     disk = log(*THREE)
     write(disk, [accepted(5)])
     newest = disk.copy()
     disk.flip(LAST, offset, offset % 8)
-    found = damage(disk)
-    assert not found.hides_promise
-    assert found.unknown == ((1, 3),)  # 4 and 5 are in the last segment
-    newest.flip(DIRECTORY / "segment-0000000003.log", offset, offset % 8)
+    loaded = load(disk)
+    assert loaded.records == [*chain(*THREE), accepted(5)]
+    assert loaded.damage is not None
+    assert not loaded.damage.hides_promise
+    assert loaded.damage.unknown == ()
+    assert loaded.damage.findings == (f"{LAST.name}: offset 0: the segment's header is damaged",)
+    path = DIRECTORY / "segment-0000000003.log"
+    newest.flip(path, offset, offset % 8)
+    assert load(newest.copy()).records == loaded.records
+    assert not damage(newest.copy()).hides_promise
+    # One that is shorter than the segment before was made may have lost what it ended with.
+    newest.truncate(path, 15 * BLOCK)
     assert damage(newest).hides_promise
+
+
+def test_newest_segment_with_a_damaged_header_must_go_on_from_the_one_before() -> None:
+    disk = log(*THREE)
+    write(disk, [accepted(5)])
+    path = DIRECTORY / "segment-0000000003.log"
+    disk.flip(path, 100)
+    disk.flip(LAST, at(1))  # and what it should follow is lost
+    assert damage(disk).hides_promise
 
 
 def test_missing_segment_is_damage_that_is_named() -> None:
@@ -474,9 +493,9 @@ def test_headers_of_another_format_are_refused_and_not_called_damage() -> None:
     for offset in (0, at(1)):
         disk = log(*THREE)
         sector = disk.read(LAST)[offset : offset + SECTOR]
-        fields = b"\x00\x02" + sector[10:]
+        fields = b"\x00\x03" + sector[10:]
         disk.overwrite(LAST, offset, sector[:4] + zlib.crc32(fields).to_bytes(4, "big") + fields)
-        with pytest.raises(StorageError, match=r"format 2.*start the version") as caught:
+        with pytest.raises(StorageError, match=r"format 3.*start the version") as caught:
             load(disk)
         assert not isinstance(caught.value, DataDamaged)
 

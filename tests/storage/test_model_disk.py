@@ -172,3 +172,16 @@ def test_file_is_not_created_twice(disk: ModelDisk) -> None:
     disk.create(FILE)
     with pytest.raises(FileExistsError):
         disk.create(FILE)
+
+
+def test_file_is_read_in_part_and_lengthened_by_zeros(disk: ModelDisk) -> None:
+    synced_file(disk, b"0123456789")
+    assert disk.size(FILE) == 10
+    assert disk.read(FILE, 3) == b"3456789"
+    assert disk.read(FILE, 3, 4) == b"3456"
+    assert disk.read(FILE, 8, 4) == b"89"
+    disk.uncache(FILE)
+    disk.truncate(FILE, 12)
+    assert disk.read(FILE, 8) == b"89\0\0"
+    disk.power_cut()
+    assert disk.size(FILE) == 10

@@ -57,7 +57,9 @@ GOLDEN_SEGMENT_HEADER = (
 BODY = b"\xc4\x04body" + bytes(600) + b"end"
 
 
-def batch_header(body: bytes = BODY, flags: int = CONTINUES) -> tuple[bytes, int]:
+def batch_header(
+    body: bytes = BODY, flags: int = CONTINUES, compacted_through: int = 0, oldest_segment: int = 1
+) -> tuple[bytes, int]:
     return encode_batch_header(
         body,
         flags=flags,
@@ -68,8 +70,8 @@ def batch_header(body: bytes = BODY, flags: int = CONTINUES) -> tuple[bytes, int
         highest=25,
         promised=Ballot(5, 2),
         issued_round=4,
-        compacted_through=0,
-        oldest_segment=1,
+        compacted_through=compacted_through,
+        oldest_segment=oldest_segment,
     )
 
 
@@ -131,6 +133,24 @@ def test_batch_header_of_format_1_has_these_bytes() -> None:
     assert not read.matches(BODY[:-1])
 
 
+@pytest.mark.parametrize(("compacted_through", "oldest_segment"), [(9, 1), (9, 3), (0, 3)])
+def test_batch_of_a_compacted_log_is_of_format_2_and_reads_as_what_it_says(
+    compacted_through: int, oldest_segment: int
+) -> None:
+    """A release that knows nothing of compaction must refuse it before it writes anything."""
+    sector, checksum = batch_header(
+        compacted_through=compacted_through, oldest_segment=oldest_segment
+    )
+    golden = bytes.fromhex(GOLDEN_BATCH_HEADER).ljust(SECTOR, b"\0")
+    numbers = struct.pack(">QQ", compacted_through, oldest_segment)
+    fields = b"\0\2" + golden[10:96] + numbers + golden[112:]
+    assert sector == golden[:4] + struct.pack(">I", zlib.crc32(fields)) + fields
+    read = decode_batch_header(sector, SEGMENT_ID)
+    assert read is not None
+    assert (read.compacted_through, read.oldest_segment) == (compacted_through, oldest_segment)
+    assert read.checksum == checksum
+
+
 @pytest.mark.parametrize("bit", range(8))
 def test_headers_with_any_bit_changed_are_no_headers(bit: int) -> None:
     sector, _ = batch_header()
@@ -150,7 +170,7 @@ def test_batch_header_of_another_segment_is_no_header() -> None:
     assert decode_batch_header(sector, bytes(16)) is None
 
 
-@pytest.mark.parametrize("number", [0, 2, 65535])
+@pytest.mark.parametrize("number", [0, 3, 65535])
 def test_headers_of_another_format_say_which_program_to_start(number: int) -> None:
     for whole, read in (
         (batch_header()[0], lambda data: decode_batch_header(data, SEGMENT_ID)),

@@ -12,6 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paxos.core.ballot import Ballot
+from paxos.core.config import Change, Configuration
+from paxos.core.ids import Voter
+from paxos.core.quorum import Quorums
 from paxos.core.records import (
     AcceptedRecord,
     DecidedRecord,
@@ -33,6 +36,7 @@ from paxos.storage.base import (
 from paxos.storage.layout import BLOCK
 from paxos.storage.memory import MemoryStorage
 from paxos.storage.sqlite import DATABASE_NAME, SPARE_BYTES, create, open_sqlite
+from paxos.testing.snapshot_checks import save
 from paxos.testing.storage_suite import MemoryBench, SegmentBench, SqliteBench
 
 IDENTITY = Identity("c0ffee", 3, 99)
@@ -116,9 +120,9 @@ def test_database_that_is_no_log_is_damaged(directory: Path, edit: str) -> None:
 
 def test_database_of_another_format_says_which_program_to_start(directory: Path) -> None:
     with edited(directory) as connection:
-        connection.execute("PRAGMA user_version=2")
+        connection.execute("PRAGMA user_version=3")
     storage = open_sqlite(directory)
-    with pytest.raises(StorageError, match=r"format 2.*start the version"):
+    with pytest.raises(StorageError, match=r"format 3.*start the version"):
         storage.load()
     storage.close()
 
@@ -221,6 +225,57 @@ def test_random_lives_replay_the_same_from_all_three_back_ends(
                 storage.sync()
             storage.close() if end == "close" else getattr(bench, end)()
         written += [record for batch in batches for record in batch]
+
+
+def version(directory: Path) -> int:
+    with edited(directory) as connection:
+        return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def test_database_is_of_format_2_from_its_first_change_of_membership_on(directory: Path) -> None:
+    change = Change(Configuration(2, Quorums.majority([Voter(1, 5)])))
+    storage = open_sqlite(directory)
+    loaded = storage.load()
+    storage.append(accepted(4))
+    storage.sync()
+    storage.close()
+    assert version(directory) == 1
+    storage = open_sqlite(directory)
+    storage.load()
+    written: list[Record] = [DecidedRecord(5, Value(None, b"", change))]
+    storage.append(written)
+    storage.sync()
+    storage.append(accepted(6))
+    storage.sync()
+    storage.close()
+    assert version(directory) == 2
+    storage = open_sqlite(directory)
+    assert storage.load().records == [*loaded.records, *accepted(4), *written, *accepted(6)]
+    storage.close()
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        "DELETE FROM removed",
+        "UPDATE removed SET checksum = checksum + 1",
+        "UPDATE removed SET said = x'00'",
+    ],
+)
+def test_damaged_word_on_what_was_removed_makes_the_log_useless(directory: Path, edit: str) -> None:
+    storage = open_sqlite(directory)
+    storage.load()
+    save(storage, 3)
+    storage.compact(3)
+    storage.sync()
+    storage.close()
+    assert version(directory) == 2
+    with edited(directory) as connection:
+        connection.execute(edit)
+    storage = open_sqlite(directory)
+    with pytest.raises(DataDamaged, match=r"removed.*replace the node"):
+        storage.load()
+    storage.close()
 
 
 def test_memory_log_is_reopened_by_one_user_at_a_time() -> None:

@@ -35,7 +35,10 @@ WELCOME = Welcome(CLUSTER, node=1, incarnation=101, boot=9, members=URLS)
 
 numbers = st.integers(0, 2**63 - 1)
 clusters = st.text(max_size=64)
-hellos = st.builds(Hello, clusters, st.sampled_from(Kind), numbers, numbers, numbers, numbers)
+features = st.integers(1, 9)
+hellos = st.builds(
+    Hello, clusters, st.sampled_from(Kind), numbers, numbers, numbers, numbers, features
+)
 welcomes = st.builds(
     Welcome,
     clusters,
@@ -43,8 +46,9 @@ welcomes = st.builds(
     numbers,
     numbers,
     st.dictionaries(numbers, st.text(max_size=512), max_size=5),
+    features,
 )
-rejections = st.builds(Rejected, st.text(max_size=2_000))
+rejections = st.builds(Rejected, st.text(max_size=2_000), st.integers(0, 65_535))
 
 
 def frame(version: int, kind: int, body: object) -> bytes:
@@ -65,12 +69,25 @@ def test_handshake_of_version_1_has_its_golden_bytes() -> None:
     assert handshake.encode(small).hex() == (
         "6d7061786f7300010295a26162010203929201a77463703a2f2f619202a77463703a2f2f62"
     )
-    assert handshake.encode(Rejected("go \N{HOUSE BUILDING}")).hex() == (
+    assert handshake.encode(Rejected("go \N{HOUSE BUILDING}", 1)).hex() == (
         "6d7061786f73000103676f20f09f8fa0"
     )
 
 
-@pytest.mark.parametrize("sent", [HELLO, WELCOME])
+def test_handshake_of_version_2_has_its_golden_bytes() -> None:
+    small = Welcome("ab", 1, 2, 3, {2: "tcp://b", 1: "tcp://a"}, feature=2)
+    assert handshake.encode(Hello("ab", Kind.CLIENT, 1, 2, 3, 4, feature=2)).hex() == (
+        "6d7061786f7300020197a26162010102030402"
+    )
+    assert handshake.encode(small).hex() == (
+        "6d7061786f7300020296a26162010203929201a77463703a2f2f619202a77463703a2f2f6202"
+    )
+    assert handshake.encode(Rejected("no")).hex() == "6d7061786f730002036e6f"
+
+
+@pytest.mark.parametrize(
+    "sent", [HELLO, WELCOME, replace(HELLO, feature=2), replace(WELCOME, feature=2)]
+)
 def test_handshake_cut_short_anywhere_is_invalid(sent: Handshake) -> None:
     whole = handshake.encode(sent)
     for length in range(len(whole)):
@@ -91,14 +108,14 @@ def test_handshake_of_another_version_is_foreign_whatever_follows(kind: int) -> 
 
 def test_rejection_of_another_version_is_still_readable() -> None:
     sent = handshake.encode(Rejected("this node speaks version 9"))
-    newer = sent.replace(b"\x00\x01\x03", b"\x00\x09\x03")
-    assert handshake.decode(newer) == Rejected("this node speaks version 9")
+    newer = sent.replace(b"\x00\x02\x03", b"\x00\x09\x03")
+    assert handshake.decode(newer) == Rejected("this node speaks version 9", 9)
 
 
 def test_rejection_with_a_long_or_broken_text_is_cut_and_mended() -> None:
     assert handshake.decode(handshake.encode(Rejected("x" * 10_000))) == Rejected("x" * 2_000)
     mended = handshake.decode(b"mpaxos\x00\x01\x03\xff\xfe")
-    assert mended == Rejected("\N{REPLACEMENT CHARACTER}" * 2)
+    assert mended == Rejected("\N{REPLACEMENT CHARACTER}" * 2, 1)
 
 
 @pytest.mark.parametrize(
@@ -123,6 +140,12 @@ def test_rejection_with_a_long_or_broken_text_is_cut_and_mended() -> None:
         frame(1, 1, [b"ab", 1, 1, 1, 1, 1]),
         frame(1, 1, ["a" * 65, 1, 1, 1, 1, 1]),
         frame(1, 2, ["ab", 1, 1, 1, 1]),
+        frame(2, 1, ["ab", 1, 1, 1, 1, 1]),
+        frame(2, 1, ["ab", 1, 1, 1, 1, 1, "2"]),
+        frame(2, 1, ["ab", 1, 1, 1, 1, 1, True]),
+        frame(2, 2, ["ab", 1, 1, 1, []]),
+        frame(2, 2, {}),
+        frame(1, 2, ["ab", 1, 1, 1, [], 2]),
         frame(1, 2, ["ab", 1, 1, 1, [1]]),
         frame(1, 2, ["ab", 1, 1, 1, [[1]]]),
         frame(1, 2, ["ab", 1, 1, 1, [["u", 1]]]),
@@ -138,7 +161,8 @@ def test_handshake_that_is_none_is_invalid(sent: bytes) -> None:
 
 @given(st.binary(max_size=200))
 def test_decode_of_arbitrary_bytes_raises_only_invalid(junk: bytes) -> None:
-    for head in (b"", b"mpaxos", b"mpaxos\x00\x01\x01", b"mpaxos\x00\x01\x02"):
+    heads = [frame(version, kind, 0)[:-1] for version in (1, 2) for kind in (1, 2)]
+    for head in (b"", b"mpaxos", *heads):
         sent = head + junk
         for read in (handshake.decode, handshake.decode_hello, handshake.decode_answer):
             try:
@@ -221,6 +245,55 @@ def test_hello_of_a_stranger_is_refused_with_the_culprits_name(
     assert reason is not None
     for each in says:
         assert each in reason
+
+
+def test_handshake_of_a_later_release_is_read_as_far_as_it_is_understood() -> None:
+    hello = replace(HELLO, feature=7)
+    fields = [CLUSTER, 0, 3, 103, 7, 1, 7, "something new", [1, 2]]
+    assert handshake.decode(frame(2, 1, fields)) == hello
+    assert handshake.decode(frame(2, 1, [*fields[:6], 0])) == HELLO
+
+
+def test_hello_refused_by_a_release_before_features_is_said_again_as_it_reads_it() -> None:
+    hello = replace(HELLO, feature=2)
+    foreign = HandshakeRefused("this side speaks protocol version 1, the other side 2", 1)
+    again = handshake.fallback(hello, foreign)
+    assert again == HELLO
+    assert handshake.encode(again)[6:8] == b"\x00\x01"
+    # What is refused once more is refused for another reason.
+    assert handshake.fallback(again, foreign) is None
+    # It could not be a member any more, and is not dialled as one.
+    assert handshake.fallback(hello, foreign, feature=2) is None
+
+
+def test_hello_refused_by_a_side_that_understood_it_is_not_said_again() -> None:
+    with pytest.raises(HandshakeRefused) as caught:
+        handshake.decode_answer(handshake.encode(Rejected("another cluster")))
+    assert handshake.fallback(replace(HELLO, feature=2), caught.value) is None
+
+
+@pytest.mark.parametrize(("understands", "told"), [(1, 1), (2, 3), (9, 3)])
+def test_reply_says_all_features_to_a_side_that_can_read_it(understands: int, told: int) -> None:
+    me = replace(WELCOME, feature=3)
+    answer = handshake.reply(replace(HELLO, feature=understands), me)
+    assert answer == replace(me, feature=told)
+
+
+@pytest.mark.parametrize(("understands", "refused"), [(1, True), (2, False), (3, False)])
+def test_member_that_understands_less_than_the_cluster_is_refused_with_what_to_do(
+    understands: int, refused: bool
+) -> None:
+    hello = replace(HELLO, feature=understands)
+    welcome = replace(WELCOME, feature=understands)
+    for reason, node in (
+        (handshake.refusal(hello, WELCOME, VOTERS, feature=2), 3),
+        (handshake.misdirection(welcome, HELLO, VOTERS[1], feature=2), 1),
+    ):
+        assert (reason is not None) == refused
+        if reason is not None:
+            assert f"node {node} understands feature 1" in reason
+            assert "the cluster has feature 2: run the release" in reason
+    assert handshake.refusal(CLIENT, WELCOME, VOTERS, feature=2) is None
 
 
 def test_welcome_of_the_node_that_was_meant_is_no_misdirection() -> None:

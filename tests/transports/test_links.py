@@ -467,7 +467,7 @@ def test_newer_connection_of_the_same_process_replaces_the_older() -> None:
         (replace(HELLO, node=9), "node 9 is not another member"),
         (replace(HELLO, incarnation=9), "node 3 has incarnation"),
         (b"junk", "too short for a handshake"),
-        (b"mpaxos\x00\x02\x01\x90", "protocol version 1, the other side 2"),
+        (b"mpaxos\x00\x03\x01\x90", "protocol version 2, the other side 3"),
     ],
 )
 def test_stranger_is_told_why_and_closed_and_others_are_not(
