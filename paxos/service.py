@@ -22,15 +22,21 @@ import trio
 import transports
 from paxos import cluster as cluster_file
 from paxos.cluster import ClusterFile, NodeEntry
+from paxos.core.config import Part
 from paxos.core.errors import ConfigurationInvalid
 from paxos.core.ids import NodeId
+from paxos.core.messages import Reconfigure, SnapshotName, TransferLeader
 from paxos.core.state_machine import StateMachine
+from paxos.runtime import admin
 from paxos.runtime import client as client_shell
+from paxos.runtime.admin import AdminDone
 from paxos.transport import Transport
 
 if TYPE_CHECKING:
     from paxos.core.client import ClientOptions
+    from paxos.core.config import Configuration
     from paxos.runtime import node as node_shell
+    from paxos.runtime.departure import Removal
     from paxos.storage.base import Identity, Storage
     from paxos.storage.memory import MemoryStorage
 
@@ -145,6 +151,7 @@ async def open_node(
     transport_for: TransportFor = transports.transport_for,
     rng: Random | None = None,
     wall_clock_us: Callable[[], int] | None = None,
+    url: str | None = None,
 ) -> AsyncIterator[node_shell.Node]:
     """Run node ``node`` of a cluster inside the context, in this process.
 
@@ -160,6 +167,8 @@ async def open_node(
         transport_for: Finds the transport for a URL.
         rng: The only source of chance; drawn from the operating system if None.
         wall_clock_us: The time of day, in microseconds since 1970; this machine's if None.
+        url: Where the node listens instead of what the file says: a founding node's address stays
+            in the file for ever.
 
     Raises:
         ConfigurationInvalid: The file or a state machine cannot be used.
@@ -172,16 +181,20 @@ async def open_node(
 
     if not isinstance(cluster, ClusterFile):
         cluster = cluster_file.load(cluster)
-    cluster.node(node)
+    part = Part[cluster.node(node).part.upper()]
     if machines is None:
-        machines = load_machines(cluster.machines)
+        # A witness runs none, and their code need not be installed where it runs.
+        machines = {} if part is Part.WITNESS else load_machines(cluster.machines)
     for name, machine in machines.items():
         check_machine(name, machine)
     if storage is None:
         storage = await trio.to_thread.run_sync(open_storage, cluster, node)
+    members = {entry.id: Member(entry.url, entry.incarnation) for entry in cluster.entries}
+    if url is not None:
+        members[node] = members[node]._replace(url=url)
     setup = node_shell.NodeSetup(
         identity=cluster.identity(node),
-        members={entry.id: Member(entry.url, entry.incarnation) for entry in cluster.nodes},
+        members=members,
         configurations=cluster.configurations(),
         machines=machines,
         storage=storage,
@@ -190,6 +203,7 @@ async def open_node(
         limits=cluster.limits,
         timing=cluster.timing,
         options=cluster.serving,
+        part=part,
         wall_clock_us=wall_clock_us or node_shell.read_wall_clock_us,
     )
     async with node_shell.running(setup) as running:
@@ -197,27 +211,34 @@ async def open_node(
 
 
 async def serve(
-    cluster: ClusterFile, node: NodeId, ready: Callable[[node_shell.Node], None]
-) -> None:
-    """Run a node as the whole purpose of this process, until cancelled.
+    cluster: ClusterFile,
+    node: NodeId,
+    ready: Callable[[node_shell.Node], None],
+    url: str | None = None,
+) -> Removal:
+    """Run a node as the whole purpose of this process, until it is cancelled or needed no more.
 
     Args:
         cluster: The cluster file.
         node: Which of its nodes.
         ready: Called once the node answers clients.
+        url: Where it listens instead of what the file says.
+
+    Returns:
+        What removed it, once a leader has said that nobody needs it any more.
 
     Raises:
         ConfigurationInvalid, StorageError, TransportError: As ``open_node``.
         InvariantBroken: The node found that it broke its own rules, and stopped.
     """
     gc.collect()
-    async with open_node(cluster, node) as running:
+    async with open_node(cluster, node, url=url) as running:
         # What was made up to here stays: collections need never look at it again. To collect now
         # would keep the other nodes waiting.
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
         ready(running)
-        await trio.sleep_forever()
+        return await running.released()
 
 
 # --- clients ------------------------------------------------------------------------------------
@@ -282,6 +303,103 @@ async def node_status(
         NoReplicaReachable: There was no answer; ``reason`` says why.
     """
     return await client_shell.node_status(url, transport_for, cluster=cluster, timeout_s=timeout)
+
+
+# --- for administrators -------------------------------------------------------------------------
+
+
+async def reconfigure(
+    target: Target,
+    configuration: Configuration,
+    *,
+    cluster: str = "",
+    timeout: float = client_shell.ADMIN_TIMEOUT_S,  # noqa: ASYNC109 - ends in an outcome
+    transport_for: TransportFor = transports.transport_for,
+) -> AdminDone:
+    """Make ``configuration`` the next one of a cluster, and wait until it is settled.
+
+    Args:
+        target: A cluster file or its path, or the URLs of replicas.
+        configuration: Its version is one above that of the latest one.
+        cluster: The cluster's id, where ``target`` does not say it; empty for any.
+        timeout: Seconds until the outcome is called unknown.
+        transport_for: Finds the transport for a URL.
+
+    Raises:
+        AdminRefused: It was refused; the text says why and what to do.
+        NoReplicaReachable: No node could be asked.
+        OutcomeUnknown: It may or may not be decided. Ask again, which does no harm.
+    """
+    endpoints, known, _ = _resolve(target)
+    request = Reconfigure(1, configuration)
+    return await admin.ask_leader(
+        endpoints, transport_for, request, cluster=cluster or known, timeout=timeout
+    )
+
+
+async def transfer_leader(
+    target: Target,
+    to: NodeId = 0,
+    *,
+    cluster: str = "",
+    timeout: float = client_shell.ADMIN_TIMEOUT_S,  # noqa: ASYNC109 - ends in an outcome
+    transport_for: TransportFor = transports.transport_for,
+) -> AdminDone:
+    """Have a cluster's leader hand over to node ``to``, or to whom it finds best if that is 0.
+
+    Raises:
+        AdminRefused, NoReplicaReachable, OutcomeUnknown: As ``reconfigure``.
+    """
+    endpoints, known, _ = _resolve(target)
+    request = TransferLeader(1, to)
+    return await admin.ask_leader(
+        endpoints, transport_for, request, cluster=cluster or known, timeout=timeout
+    )
+
+
+async def take_snapshot(
+    url: str,
+    *,
+    cluster: str = "",
+    timeout: float = client_shell.ADMIN_TIMEOUT_S,  # noqa: ASYNC109 - ends in an outcome
+    transport_for: TransportFor = transports.transport_for,
+) -> SnapshotName:
+    """Have the node at ``url`` take a snapshot now, and compact its log by it.
+
+    Returns:
+        Its name, once it is durable.
+
+    Raises:
+        AdminRefused: The node cannot, and says why.
+        NoReplicaReachable: It did not answer in time.
+    """
+    return await admin.take_snapshot(url, transport_for, cluster=cluster, timeout=timeout)
+
+
+async def fetch_snapshot(
+    url: str,
+    name: SnapshotName,
+    write: Callable[[bytes], object],
+    *,
+    cluster: str = "",
+    timeout: float = TIMEOUT_S,  # noqa: ASYNC109 - of silence, not of the whole
+    transport_for: TransportFor = transports.transport_for,
+) -> None:
+    """Read a durable snapshot of the node at ``url``, and check all of it.
+
+    Args:
+        url: Where the node listens.
+        name: Which snapshot.
+        write: Gets its bytes in order, in a thread: it may block.
+        cluster: The cluster's id; empty for any.
+        timeout: Seconds without any further piece until it is given up.
+        transport_for: Finds the transport for a URL.
+
+    Raises:
+        LookupError: The node does not have that snapshot (any more). What was written is void.
+        NoReplicaReachable: Nothing came for too long. What was written is void.
+    """
+    await admin.fetch_snapshot(url, name, write, transport_for, cluster=cluster, timeout=timeout)
 
 
 def _resolve(target: Target) -> tuple[tuple[str, ...], str, ClientOptions]:

@@ -38,6 +38,11 @@ COVERED_AREAS = frozenset({"codec", "core", "paper"})
 """Directories whose tests are to reach every branch of the core and the codec."""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let long tests begin first: what begins last is waited for with idle workers."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Let coverage watch only the tests that are to cover.

@@ -6,14 +6,14 @@ The one place that turns the library's errors into ``CommandError``: every comma
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, NamedTuple, TypeVar
 
 import trio
 
 from paxos import service
-from paxos.cli.exits import CommandError, Exit
+from paxos.cli.exits import INTERRUPTED, CommandError, Exit
 from paxos.cli.options import Target
 from paxos.core.errors import ConfigurationInvalid
 from paxos.core.state_machine import CommandFailed
@@ -28,9 +28,6 @@ from statemachines.edge_config_client import AnswerInvalid, RequestInvalid
 
 STATUS_TIMEOUT_S = 2.0
 """A replica that is well answers sooner; one that hangs must not hold up what the rest say."""
-
-INTERRUPTED = 130
-"""What shells expect of a program that Ctrl-C ended."""
 
 T = TypeVar("T")
 
@@ -62,7 +59,8 @@ def exit_statuses() -> Iterator[None]:
         raise CommandError(
             Exit.UNREACHABLE,
             f"no replica could be reached: {error.reason}",
-            "Are they running? `paxos status` shows each; `paxos serve` starts one.",
+            "Are they running? `paxos status` shows each; `paxos serve` starts one. If all nodes"
+            " that were named have been replaced since, name a present one, or its cluster.toml.",
         ) from error
     except RequestRefused as error:
         raise CommandError(
@@ -105,8 +103,35 @@ class NodeAnswer(NamedTuple):
 
 
 async def ask_statuses(target: Target) -> list[NodeAnswer]:
-    """Ask every replica about itself, all at once, in the order of the target's endpoints."""
+    """Ask every replica about itself, in the order of the target's endpoints, then who came later.
+
+    Members that the target does not name are asked too. A replica that the configuration file
+    names, that does not answer, and that has been removed or has moved since, is left out.
+    """
     named = {url: node for node, url in target.urls.items()}
+    answers = await _ask_urls(target, target.endpoints, named)
+    members = _latest_members(answers)
+    if members is None:
+        return answers
+    now = {member["url"]: member["node"] for member in members if member["url"]}
+    asked = {answer.url for answer in answers}
+    more = tuple(url for url in now if url not in asked)
+    answers += await _ask_urls(target, more, now)
+    return [each for each in answers if each.document or each.node is None or each.url in now]
+
+
+def _latest_members(answers: list[NodeAnswer]) -> list[dict[str, Any]] | None:
+    told = [each.document.get("configuration") for each in answers if each.document]
+    known: list[dict[str, Any]] = [fields for fields in told if fields]
+    if not known:
+        return None  # a release from before there were changes of members
+    members: list[dict[str, Any]] = max(known, key=lambda each: each["version"])["members"]
+    return members
+
+
+async def _ask_urls(
+    target: Target, urls: tuple[str, ...], named: Mapping[str, int]
+) -> list[NodeAnswer]:
     answers: dict[str, NodeAnswer] = {}
 
     async def ask(url: str) -> None:
@@ -119,6 +144,6 @@ async def ask_statuses(target: Target) -> list[NodeAnswer]:
             answers[url] = NodeAnswer(url, document["node"], document, "")
 
     async with trio.open_nursery() as nursery:
-        for url in target.endpoints:
+        for url in urls:
             nursery.start_soon(ask, url)
-    return [answers[url] for url in target.endpoints]
+    return [answers[url] for url in urls]

@@ -29,6 +29,10 @@ class Exit(IntEnum):
     """What was durable cannot be read back."""
 
 
+INTERRUPTED = 130
+"""What shells expect of a program that Ctrl-C ended."""
+
+
 class CommandError(click.ClickException):
     """Ends a command with a message on standard error and an exit status.
 

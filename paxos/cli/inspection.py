@@ -14,14 +14,25 @@ from paxos.cli.exits import CommandError, Exit
 from paxos.cli.options import json_option
 from paxos.cli.output import bytes_text, print_json, print_table
 from paxos.cli.teaching import TaughtCommand
+from paxos.core.messages import SnapshotName
 from paxos.storage.base import SLOT_UNBOUNDED, Damage, DataDamaged, StorageError
 from paxos.storage.inspection import Inspection
 from paxos.storage.inspection import inspect as inspect_directory
 
-WHAT_TO_DO = (
-    "Keep the directory and do not run this node on it: it could forget what it voted for."
-    " The other replicas hold the data."
+KEEP = "Keep the directory: the other replicas hold the data."
+MENDABLE = (
+    "Start the node: what is in doubt is mended from its peers, and it votes for it again as soon"
+    " as it may. If it happens again, replace the disk."
 )
+
+
+def replace_hint(node: int) -> str:
+    """Return the one command that puts a new node in the place of one that must not vote again."""
+    return (
+        "The node must never vote again, because it may have forgotten a promise. Replace it:"
+        f" paxos member replace {node} --url URL NEW_DIR"
+    )
+
 
 EXAMPLES = [
     ("is the log of node 1 sound?", "paxos inspect ./cluster/node-1"),
@@ -43,7 +54,7 @@ def inspect(directory: Path, as_json: bool) -> None:
     try:
         found = inspect_directory(directory)
     except DataDamaged as error:
-        raise CommandError(Exit.DAMAGED, str(error), WHAT_TO_DO) from error
+        raise CommandError(Exit.DAMAGED, str(error), KEEP) from error
     except (StorageError, OSError) as error:
         raise CommandError(Exit.USAGE, str(error)) from error
     if as_json:
@@ -51,7 +62,9 @@ def inspect(directory: Path, as_json: bool) -> None:
     else:
         _print_for_people(directory, found)
     if found.damage is not None:
-        hint = WHAT_TO_DO
+        hint = MENDABLE
+        if found.damage.hides_promise:
+            hint = replace_hint(found.identity.node)
         if found.in_use_by is not None:
             hint = f"Process {found.in_use_by} uses it just now: stop that node and look again."
         raise CommandError(Exit.DAMAGED, f"{directory}: the log is damaged", hint)
@@ -75,6 +88,10 @@ def inspection_document(directory: Path, found: Inspection) -> dict[str, Any]:
         "issued": str(found.issued),
         "disk_bytes": found.disk_bytes,
         "in_use_by": found.in_use_by,
+        "snapshot": None if found.snapshot is None else name_fields(found.snapshot),
+        "snapshots": [name_fields(name) for name in found.snapshots],
+        "compacted_through": found.compacted_through,
+        "oldest_segment": found.oldest_segment,
         "segments": [
             {
                 "name": segment.name,
@@ -88,6 +105,11 @@ def inspection_document(directory: Path, found: Inspection) -> dict[str, Any]:
         "torn": list(found.torn),
         "damage": None if found.damage is None else _damage_fields(found.damage),
     }
+
+
+def name_fields(name: SnapshotName) -> dict[str, Any]:
+    """Return which snapshot this is, as status documents say it too."""
+    return {"through": name.through, "size": name.size, "digest": name.digest.hex()}
 
 
 def _damage_fields(damage: Damage) -> dict[str, Any]:
@@ -105,6 +127,11 @@ def _print_for_people(directory: Path, found: Inspection) -> None:
     click.echo(f"{directory}: node {identity.node} of cluster {identity.cluster}")
     slots = "none" if found.slots is None else f"{found.slots[0]} to {found.slots[1]}"
     click.echo(f"  slots      {slots}; decided without a gap through {found.decided_through}")
+    if found.snapshot is not None:
+        size = bytes_text(found.snapshot.size)
+        click.echo(f"  snapshot   through slot {found.snapshot.through}, {size}")
+    if found.compacted_through:
+        click.echo(f"  compacted  through slot {found.compacted_through}")
     click.echo(f"  ballots    promised {found.promised}, issued {found.issued}")
     records = ", ".join(f"{count} {kind}" for kind, count in found.records.items()) or "none"
     click.echo(f"  records    {records}, in {found.batches} batches")

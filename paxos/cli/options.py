@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 ENVIRONMENT = "PAXOS_CONFIG"
 TIMEOUT_S = 10.0
+OPERATOR_TIMEOUT_S = 60.0
+"""A change of members is refused by the leader after 10 election timeouts, and they may be long."""
 EXAMPLE_URL = "tcp://127.0.0.1:7001"
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -68,6 +70,13 @@ def split_endpoints(
     return urls
 
 
+def one_endpoint(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    """Check one URL, if one was given."""
+    if value is not None:
+        _check_url(value)
+    return value
+
+
 def _check_url(url: str) -> None:
     import transports
 
@@ -108,37 +117,76 @@ def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     The command's function takes the target as its first argument.
     """
+    return _with_target(command, TIMEOUT_S)
 
-    @json_option
-    @click.option(
-        "--timeout",
-        "timeout_s",
-        type=click.FloatRange(min=0, min_open=True),
-        default=TIMEOUT_S,
-        show_default=True,
-        metavar="SECONDS",
-        help="How long a request may take, finding a replica included.",
-    )
-    @click.option(
-        "--endpoints",
-        callback=split_endpoints,
-        metavar="URL,...",
-        help="URLs of replicas, instead of a configuration file.",
-    )
-    @config_option(required=False)
+
+def operator_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """As ``client_options``, for requests that take longer: a change waits until it is settled."""
+    return _with_target(command, OPERATOR_TIMEOUT_S)
+
+
+def _with_target(command: Callable[..., Any], timeout_s: float) -> Callable[..., Any]:
+    @asked_options(timeout_s)
     @wraps(command)
-    def with_target(
-        *args: Any,
-        config_file: Path | None,
-        endpoints: tuple[str, ...] | None,
-        timeout_s: float,
-        as_json: bool,
-        **kwargs: Any,
-    ) -> Any:
-        target = resolve_target(config_file, endpoints, timeout_s, as_json)
-        return command(target, *args, **kwargs)
+    def with_target(asked: Asked, *args: Any, **kwargs: Any) -> Any:
+        return command(asked.target(), *args, **kwargs)
 
     return with_target
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The same options before they are resolved: for a command that may need no cluster."""
+
+    config_file: Path | None
+    endpoints: tuple[str, ...] | None
+    timeout_s: float
+    json: bool
+
+    def target(self) -> Target:
+        """Find the replicas.
+
+        Raises:
+            click.UsageError, CommandError: As ``resolve_target``.
+        """
+        return resolve_target(self.config_file, self.endpoints, self.timeout_s, self.json)
+
+
+def asked_options(default_timeout_s: float) -> Callable[[F], F]:
+    """Give a command the options of ``client_options``, unresolved: as one ``Asked``."""
+
+    def decorate(command: F) -> F:
+        @json_option
+        @click.option(
+            "--timeout",
+            "timeout_s",
+            type=click.FloatRange(min=0, min_open=True),
+            default=default_timeout_s,
+            show_default=True,
+            metavar="SECONDS",
+            help="How long a request may take, finding a replica included.",
+        )
+        @click.option(
+            "--endpoints",
+            callback=split_endpoints,
+            metavar="URL,...",
+            help="URLs of replicas, instead of a configuration file.",
+        )
+        @config_option(required=False)
+        @wraps(command)
+        def with_asked(
+            *args: Any,
+            config_file: Path | None,
+            endpoints: tuple[str, ...] | None,
+            timeout_s: float,
+            as_json: bool,
+            **kwargs: Any,
+        ) -> Any:
+            return command(Asked(config_file, endpoints, timeout_s, as_json), *args, **kwargs)
+
+        return with_asked  # type: ignore[return-value]
+
+    return decorate
 
 
 def resolve_target(

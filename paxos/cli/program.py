@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from paxos.cli.exits import INTERRUPTED
 from paxos.cli.teaching import TaughtGroup
 
 
@@ -48,6 +49,13 @@ class LazyGroup(TaughtGroup):
             ctx.fail(f"no command {args[0]!r}: there are {', '.join(self.lazy)}")
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; if it is interrupted before it can say so itself, it ends as any would."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            ctx.exit(INTERRUPTED)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the table of commands without importing any of them."""
         with formatter.section("Commands"):
@@ -59,11 +67,37 @@ COMMANDS = {
     "init": ("paxos.cli.init:init", "Found a cluster: configuration file and data directories."),
     "serve": ("paxos.cli.serve:serve", "Run one replica until it is told to stop."),
     "status": ("paxos.cli.status:status", "Show every replica: role, progress, digest, disk."),
+    "member": (
+        "paxos.cli.member:member",
+        "Show and change who takes part in the cluster.",
+    ),
+    "transfer-leader": (
+        "paxos.cli.leadership:transfer_leader",
+        "Hand leadership over to another voter, without waiting for a timeout.",
+    ),
     "config": ("paxos.cli.config:config", "Read, change and watch the replicated configuration."),
     "bench": ("paxos.cli.bench:bench", "Measure running replicas in a closed loop."),
+    "snapshot": (
+        "paxos.cli.snapshot:snapshot",
+        "Have nodes take a snapshot now, and free the log below it.",
+    ),
+    "backup": ("paxos.cli.backup:backup", "Write the whole replicated state to one file."),
+    "restore": (
+        "paxos.cli.backup:restore",
+        "Found a new cluster in DIR that begins with the state of a backup.",
+    ),
     "inspect": (
         "paxos.cli.inspection:inspect",
         "Read a node's log and say whether it is sound.",
+    ),
+    "scrub": ("paxos.cli.scrub:scrub", "Read everything a node has on disk and check every byte."),
+    "recover": (
+        "paxos.cli.recover:recover",
+        "Found a new cluster in DIR from the data directories that are left.",
+    ),
+    "upgrade": (
+        "paxos.cli.upgrade:upgrade",
+        "Show each member's release, and raise the feature version of the cluster.",
     ),
 }
 

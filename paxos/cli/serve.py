@@ -1,7 +1,8 @@
 """``paxos serve``: one replica as the whole purpose of a process.
 
 Owns the ready line, the signals, and what a node's failures mean to whoever started it. A node
-that stops by itself always ends with a message and a status that is not 0.
+that stops by itself always ends with a message, and with status 0 only if it was removed from the
+cluster and nobody needs it any more.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from paxos.core.errors import ConfigurationInvalid, InvariantBroken
 from paxos.runtime import observe
 from paxos.runtime.errors import plain_errors
 from paxos.runtime.node import Node
-from paxos.storage.base import DataDamaged, StorageError, StorageFailed
+from paxos.storage.base import DataDamaged, StorageError, StorageFailed, WrongIdentity
 from paxos.transport import TransportError
 
 STOP_TIMEOUT_S = 4.0
@@ -48,6 +49,11 @@ EXAMPLES = [
     "--node", type=int, required=True, metavar="N", help="Which node of the file this is."
 )
 @click.option(
+    "--url",
+    metavar="URL",
+    help="Listen here, not where the file says: after `paxos member update N --url URL`.",
+)
+@click.option(
     "--log-format",
     type=click.Choice(["console", "json"]),
     default="console",
@@ -61,27 +67,47 @@ EXAMPLES = [
     show_default=True,
     help="The least that is logged.",
 )
-def serve(config_file: Path, node: int, log_format: observe.LogFormat, log_level: str) -> None:
+def serve(
+    config_file: Path,
+    node: int,
+    url: str | None,
+    log_format: observe.LogFormat,
+    log_level: str,
+) -> None:
     """Run one replica until it is told to stop.
 
     SIGTERM and SIGINT end it with status 0, within 5 seconds. Once it answers clients it prints
     one JSON object on a line of standard output, with "event" ("ready"), "node", "listen" (its
     URL) and "applied_through" (a slot). Logs go to standard error.
 
+    A node that was removed from the cluster ends by itself, with status 0, once a leader has said
+    that nobody needs anything of it. It prints one more object first, with "event" ("removed"),
+    "node", "configuration" (the version that is without it) and "text": its directory may be
+    deleted. Started again, it ends likewise.
+
     Killing it in any way loses nothing that was acknowledged. A write or sync that fails ends it
     with status 1: start it again once the disk is well. A damaged log is refused with status 5.
     """
     cluster = read_cluster(config_file)
     observe.configure(log_format, log_level)
-    with _exit_statuses():
-        trio.run(_serve_until_told, cluster, node)
+    with _exit_statuses(node):
+        trio.run(_serve_until_told, cluster, node, url)
 
 
-async def _serve_until_told(cluster: ClusterFile, node: int) -> None:
+async def _serve_until_told(cluster: ClusterFile, node: int, url: str | None) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_stop_when_told, signals, nursery.cancel_scope)
-            await service.serve(cluster, node, _print_ready)
+            removal = await service.serve(cluster, node, _print_ready, url)
+            print_json(
+                {
+                    "event": "removed",
+                    "node": node,
+                    "configuration": removal.version,
+                    "text": str(removal),
+                }
+            )
+            nursery.cancel_scope.cancel()
 
 
 async def _stop_when_told(signals: Any, serving: trio.CancelScope) -> None:
@@ -108,14 +134,24 @@ def _print_ready(running: Node) -> None:
 
 
 @contextmanager
-def _exit_statuses() -> Iterator[None]:
+def _exit_statuses(node: int) -> Iterator[None]:
     """Say what ended the node, and what to do about it."""
     try:
         with plain_errors():
             yield
     except DataDamaged as error:
         raise CommandError(
-            Exit.DAMAGED, str(error), "`paxos inspect DATA_DIR` shows what is left of it."
+            Exit.DAMAGED,
+            str(error),
+            "`paxos inspect DATA_DIR` shows what is left of it, and this puts a new node in its"
+            f" place: paxos member replace {node} --url URL NEW_DIR",
+        ) from error
+    except WrongIdentity as error:
+        raise CommandError(
+            Exit.USAGE,
+            str(error),
+            "If this node's data is lost, put a new one in its place, here or elsewhere:"
+            f" paxos member replace {node} --url URL NEW_DIR",
         ) from error
     except StorageFailed as error:
         raise CommandError(

@@ -37,64 +37,64 @@ from paxos.core.client import (
     Transmit,
     Unknown,
 )
-from paxos.core.errors import PaxosError
+from paxos.core.config import Configuration, Governing
+from paxos.core.errors import ConfigurationInvalid, PaxosError
 from paxos.core.ids import NodeId, Slot
-from paxos.core.messages import Level, Redirect, StatusAnswer, StatusRequest
-from paxos.core.state_machine import CommandFailed
+from paxos.core.messages import (
+    Level,
+    Reconfigure,
+    Redirect,
+    SnapshotName,
+    StatusAnswer,
+    StatusRequest,
+    TransferLeader,
+)
 from paxos.doorbell import Doorbell
-from paxos.runtime import handshake
+from paxos.runtime import admin, handshake
+from paxos.runtime.admin import AdminDone
+from paxos.runtime.configuration_fields import governing_from
+from paxos.runtime.conversation import ConversationFailed, conversing
 from paxos.runtime.errors import plain_errors
 from paxos.runtime.handshake import Hello, Kind
+from paxos.runtime.outcomes import (
+    NoReplicaReachable,
+    OutcomeUnknown,
+    RequestFailed,
+    RequestRefused,
+)
+from paxos.runtime.status import NEWS, members_from
 from paxos.transport import Channel, ChannelClosed, Transport, TransportError
 
 if TYPE_CHECKING:
     import random
 
+__all__ = [
+    "ADMIN_TIMEOUT_S",
+    "DEFAULT_OPTIONS",
+    "Answer",
+    "Client",
+    "LevelName",
+    "NoReplicaReachable",
+    "OutcomeUnknown",
+    "RequestFailed",
+    "RequestRefused",
+    "node_status",
+    "running",
+]
+
 DEFAULT_OPTIONS = ClientOptions()
+
+ADMIN_TIMEOUT_S = 60.0
+"""A change of membership waits for elections and for nodes that catch up."""
+
+BEHIND_PAUSE_S = 0.2
+"""Before a node that was behind is asked for another snapshot."""
 
 LevelName = Literal["local", "session", "linearizable"]
 """How fresh a read must be; see ``paxos.core.messages.Level``."""
 
 Callback = Callable[[int, Outcome], None]
 """Called in the client's task with a command's position and how it ended. Must not block."""
-
-
-class RequestFailed(CommandFailed):
-    """The command was applied, at ``slot``, and the state machine refused it; a final answer.
-
-    Attributes:
-        reason: What the state machine said.
-        slot: Where it happened; for a read, what the read reflects.
-    """
-
-    def __init__(self, reason: str, slot: Slot) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.slot = slot
-
-
-class RequestRefused(PaxosError):
-    """The request had no effect and will have none; ``reason`` says why. It may be made again."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-class NoReplicaReachable(RequestRefused):
-    """Refused because no replica could be reached until the deadline."""
-
-
-class OutcomeUnknown(PaxosError):
-    """The command may have been applied, or may be later, or never: **this is not a failure**.
-
-    Do not simply repeat the command: it could then be applied twice. Read what it would have
-    changed, or make commands that are safe to repeat. ``reason`` says what was lost.
-    """
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 class Answer(NamedTuple):
@@ -163,6 +163,7 @@ class Client:
         self._flush_wanted = False
         self._closed = False
         self._connection: _Connection | None = None
+        self._learned: tuple[str, ...] = ()  # where the members were, as told last
         self._troubles: dict[str, str] = {}  # by endpoint: why the last attempt failed
         self._nursery: trio.Nursery | None = None
 
@@ -301,6 +302,11 @@ class Client:
             By URL: the node's status with ``"reachable": True``, or ``"reachable": False`` and
             the ``"reason"``.
         """
+        return await self._status_of(self.endpoints, timeout)
+
+    async def _status_of(
+        self, urls: Sequence[str], timeout: float | None
+    ) -> dict[str, dict[str, Any]]:
         answers: dict[str, dict[str, Any]] = {}
         timeout_s = self._timeout_s if timeout is None else timeout
 
@@ -314,9 +320,128 @@ class Client:
                 answers[url] = {"reachable": False, "reason": error.reason}
 
         async with trio.open_nursery() as nursery:
-            for url in self.endpoints:
+            for url in urls:
                 nursery.start_soon(ask, url)
-        return {url: answers[url] for url in self.endpoints}
+        return {url: answers[url] for url in urls}
+
+    # --- for administrators --------------------------------------------------
+
+    async def members_status(self, *, timeout: float | None = None) -> dict[str, dict[str, Any]]:
+        """As ``status``, of every endpoint, and of every member that anyone is known to know."""
+        answers = await self._status_of(self._known(), timeout)
+        latest = _latest(answers)
+        if latest is not None:
+            urls = [member.url for member in latest.configuration.members]
+            others = list(dict.fromkeys(url for url in urls if url and url not in answers))
+            answers |= await self._status_of(others, timeout)
+        return answers
+
+    async def governing(self, *, timeout: float | None = None) -> Governing:
+        """Return the latest decided configuration that any node knows, and its first slot.
+
+        Raises:
+            NoReplicaReachable: No node answered.
+        """
+        answers = await self.members_status(timeout=timeout)
+        latest = _latest(answers)
+        if latest is None:
+            reasons = "; ".join(f"{url}: {each.get('reason')}" for url, each in answers.items())
+            raise NoReplicaReachable(f"no node told its configuration ({reasons})")
+        return latest
+
+    async def reconfigure(
+        self, configuration: Configuration, *, timeout: float = ADMIN_TIMEOUT_S
+    ) -> AdminDone:
+        """Make ``configuration`` the next one, and wait until it is settled.
+
+        Once this returns, whoever is not in it may be stopped and wiped. Asking again for the same
+        configuration is safe, and waits likewise.
+
+        Args:
+            configuration: Its version is one above that of the latest one.
+            timeout: Seconds until the outcome is called unknown.
+
+        Raises:
+            AdminRefused: It was refused; the text says why and what to do.
+            NoReplicaReachable: No node could be asked.
+            OutcomeUnknown: It may or may not be decided. Ask again.
+        """
+        return await self._ask_leader(Reconfigure(1, configuration), timeout)
+
+    async def transfer_leader(
+        self, to: NodeId = 0, *, timeout: float = ADMIN_TIMEOUT_S
+    ) -> AdminDone:
+        """Have the leader hand over to node ``to``, or to whom it finds best.
+
+        Raises:
+            AdminRefused, NoReplicaReachable, OutcomeUnknown: As ``reconfigure``.
+        """
+        return await self._ask_leader(TransferLeader(1, to), timeout)
+
+    async def _ask_leader(self, request: Reconfigure | TransferLeader, timeout: float) -> AdminDone:
+        return await admin.ask_leader(
+            self._known(), self._transport_for, request, cluster=self._cluster, timeout=timeout
+        )
+
+    def _known(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(url for url in (*self.endpoints, *self._learned) if url))
+
+    async def take_snapshot(
+        self, url: str | None = None, *, timeout: float = ADMIN_TIMEOUT_S
+    ) -> SnapshotName:
+        """Have a node take a snapshot now, and compact its log by it.
+
+        Args:
+            url: Which node; the first endpoint if None.
+            timeout: Seconds until it is given up.
+
+        Returns:
+            The snapshot's name, once it is durable.
+
+        Raises:
+            AdminRefused: The node cannot; the text says why.
+            NoReplicaReachable: It did not answer in time.
+        """
+        return await admin.take_snapshot(
+            url or self.endpoints[0], self._transport_for, cluster=self._cluster, timeout=timeout
+        )
+
+    async def backup(
+        self,
+        sink: Callable[[bytes], object],
+        url: str | None = None,
+        *,
+        timeout: float = ADMIN_TIMEOUT_S,
+    ) -> SnapshotName:
+        """Take a snapshot and give all its bytes to ``sink``, in order; they are checked.
+
+        It holds all that any reachable member knew decided when this was called.
+
+        Args:
+            sink: Called in a thread, it may block. Until this returns, what it got is incomplete.
+            url: Which node; the first endpoint if None.
+            timeout: Seconds for taking it, and without any further piece of it.
+
+        Raises:
+            AdminRefused: The node cannot; the text says why.
+            LookupError: The snapshot was gone before all of it was read. Begin anew.
+            NoReplicaReachable: Nothing came for too long.
+        """
+        url = url or self.endpoints[0]
+        answers = await self.members_status()
+        at_least = max((each.get("decided_through", 0) for each in answers.values()), default=0)
+        name = await self.take_snapshot(url, timeout=timeout)
+        with trio.move_on_after(timeout):
+            while name.through < at_least:
+                # It was behind: what is missing there is on its way.
+                await trio.sleep(BEHIND_PAUSE_S)
+                name = await self.take_snapshot(url, timeout=timeout)
+        if name.through < at_least:
+            raise NoReplicaReachable(f"{url} is at slot {name.through}, others are at {at_least}")
+        await admin.fetch_snapshot(
+            url, name, sink, self._transport_for, cluster=self._cluster, timeout=timeout
+        )
+        return name
 
     # --- the adapter that state machines' own clients are written against ----
 
@@ -505,15 +630,29 @@ class Client:
             raise handshake.HandshakeInvalid(
                 f"reached a node of cluster {welcome.cluster}, not of {self._cluster}"
             )
-        connection.members = welcome.members
+        # From here on only this cluster: another one at the same addresses knows nothing of what
+        # this client's session and requests are.
+        self._cluster = welcome.cluster
         connection.greeted = True
+        self._learn(connection, welcome.members)
         self._troubles.pop(connection.endpoint, None)
         self._handle(Connected(connection.endpoint))
+
+    def _learn(self, connection: _Connection, members: Mapping[NodeId, str]) -> None:
+        """Note where the replicas are, as the one at the other end says."""
+        connection.members = members
+        self._learned = tuple(members.values())
+        self._core.learn(self._learned)
 
     def _answered(self, connection: _Connection, frame: bytes) -> None:
         if connection is not self._connection:
             return  # left for another replica by what an earlier frame of this pass said
         message = codec.decode_answer(frame)
+        if isinstance(message, StatusAnswer) and message.number == NEWS:
+            members = members_from(message.document)
+            if members is not None:
+                self._learn(connection, members)
+            return
         leader_url = None
         if isinstance(message, Redirect):
             leader_url = connection.members.get(message.leader)
@@ -556,40 +695,31 @@ async def node_status(
     Raises:
         NoReplicaReachable: There was no answer in time; ``reason`` says why.
     """
-    with plain_errors(), trio.move_on_after(timeout_s), Doorbell() as doorbell:
-        async with trio.open_nursery() as nursery:
-            channel: Channel | None = None
-            try:
-                channel = await transport_for(url).connect(url, doorbell, nursery)
-                document = await _ask(channel, doorbell, cluster)
-            except (
-                ChannelClosed,
-                TransportError,
-                codec.ProtocolError,
-                handshake.HandshakeInvalid,
-                handshake.HandshakeRefused,
-            ) as error:
-                raise NoReplicaReachable(str(error)) from error
-            finally:
-                if channel is not None:
-                    channel.close()
-                nursery.cancel_scope.cancel()
-            return document
+    try:
+        with trio.move_on_after(timeout_s):
+            async with conversing(url, transport_for, cluster=cluster) as conversation:
+                conversation.say(StatusRequest(1))
+                answer = await conversation.hear()
+                if not isinstance(answer, StatusAnswer):
+                    raise ConversationFailed(f"asked for a status, got {answer}")
+                document: dict[str, Any] = json.loads(answer.document)
+                return document
+    except ConversationFailed as error:
+        raise NoReplicaReachable(error.reason) from error
     raise NoReplicaReachable(f"{url}: no answer within {timeout_s:g} s")
 
 
-async def _ask(channel: Channel, doorbell: Doorbell, cluster: str) -> dict[str, Any]:
-    hello = handshake.encode(Hello(cluster, Kind.CLIENT))
-    channel.send_nowait([hello, codec.encode(StatusRequest(1))])
-    doorbell.ring(channel)
-    frames: list[bytes] = []
-    while len(frames) < 2:
-        await doorbell.wait(math.inf)
-        frames += channel.receive_nowait()
-        if frames:
-            handshake.decode_answer(frames[0])
-    answer = codec.decode_answer(frames[1])
-    if not isinstance(answer, StatusAnswer):
-        raise codec.ProtocolError(f"asked for a status, got {answer}")
-    document: dict[str, Any] = json.loads(answer.document)
-    return document
+def _latest(answers: Mapping[str, Mapping[str, Any]]) -> Governing | None:
+    """Return the configuration of the highest version among nodes' statuses."""
+    latest: Governing | None = None
+    for status in answers.values():
+        fields = status.get("configuration")
+        if fields is None:
+            continue
+        try:
+            governing = governing_from(fields)
+        except ConfigurationInvalid:
+            continue  # of a release that knows more; another node may be of ours
+        if latest is None or governing.configuration.version > latest.configuration.version:
+            latest = governing
+    return latest

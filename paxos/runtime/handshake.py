@@ -7,22 +7,31 @@ channel it came on was opened by exactly that (node, incarnation).
 The format has a version of its own, in front of everything else, and Rejected will never change
 its layout: a node of another version can always be told, in words, why it was refused. Whatever
 bytes arrive, ``decode`` raises nothing but ``HandshakeInvalid``, and builds nothing large.
+
+How releases meet: Hello and Welcome say which feature (``paxos.core.config``) their sender
+understands. What says the first has the form of version 1, which knows no features; anything else
+that of version 2, which has room at its end for what later releases add. Who dials says all it
+understands. A release before features refuses that, by a Rejected of version 1, and is dialled
+again at once as one of its own kind (``fallback``): by each new connection anew, so that a node is
+known for what it is as soon as it has been upgraded. Who answers says all it understands to one
+that reads it (``reply``). So both know the highest feature that both understand.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 import msgpack
 
+from paxos.core.config import FEATURE_FIRST
 from paxos.core.errors import PaxosError
 from paxos.core.ids import NodeId, Voter
 
-PROTOCOL_VERSION = 1
-"""Of the handshake and of every frame after it. Other versions are refused in words."""
+PROTOCOL_VERSION = 2
+"""Of the handshake. Later versions are refused in words, and so tell which one they may try."""
 
 HANDSHAKE_BYTES_MAX = 64 * 1024
 """A Welcome that names a hundred nodes has room; nothing in a handshake needs more."""
@@ -31,6 +40,9 @@ CLUSTER_CHARS_MAX = 64
 URL_CHARS_MAX = 512
 REASON_CHARS_MAX = 2_000
 MEMBERS_MAX = 100
+
+_VERSION_FIRST = 1
+"""Of handshakes that say nothing of features."""
 
 _MAGIC = b"mpaxos"
 _PREFIX = struct.Struct(">6sHB")
@@ -56,6 +68,11 @@ class VersionForeign(HandshakeInvalid):
 class HandshakeRefused(PaxosError):
     """The other side refused us; the text is its own, for a person."""
 
+    def __init__(self, reason: str, version: int = PROTOCOL_VERSION) -> None:
+        super().__init__(reason)
+        self.version = version
+        """The handshake that it speaks."""
+
 
 class Kind(Enum):
     """What the side that dials is."""
@@ -75,6 +92,7 @@ class Hello:
         incarnation: Of its data directory.
         boot: Drawn at random when its process started: tells two processes with one id apart.
         expected: The node id it means to reach.
+        feature: The highest that it understands.
     """
 
     cluster: str
@@ -83,6 +101,7 @@ class Hello:
     incarnation: int = 0
     boot: int = 0
     expected: NodeId = 0
+    feature: int = FEATURE_FIRST
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +114,7 @@ class Welcome:
         incarnation: Of its data directory.
         boot: Drawn at random when its process started.
         members: URL by node id, so that a client can follow a leader hint.
+        feature: The highest that it understands.
     """
 
     cluster: str
@@ -102,13 +122,18 @@ class Welcome:
     incarnation: int
     boot: int
     members: Mapping[NodeId, str] = field(default_factory=dict)
+    feature: int = FEATURE_FIRST
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The answer that ends the channel. ``reason`` is for a person: who is wrong, what to do."""
+    """The answer that ends the channel. ``reason`` is for a person: who is wrong, what to do.
+
+    ``version`` is that of the handshake which its sender speaks.
+    """
 
     reason: str
+    version: int = PROTOCOL_VERSION
 
 
 Handshake = Hello | Welcome | Rejected
@@ -128,6 +153,7 @@ def encode(handshake: Handshake) -> bytes:
                     handshake.boot,
                     handshake.expected,
                 ],
+                handshake.feature,
             )
         case Welcome():
             members = [[node, url] for node, url in sorted(handshake.members.items())]
@@ -140,11 +166,12 @@ def encode(handshake: Handshake) -> bytes:
                     handshake.boot,
                     members,
                 ],
+                handshake.feature,
             )
         case Rejected():
             # Plain UTF-8 behind the prefix, for ever: every version must be able to read it.
             reason = handshake.reason[:REASON_CHARS_MAX]
-            return _PREFIX.pack(_MAGIC, PROTOCOL_VERSION, _REJECTED) + reason.encode()
+            return _PREFIX.pack(_MAGIC, handshake.version, _REJECTED) + reason.encode()
 
 
 def decode(frame: bytes) -> Handshake:
@@ -163,13 +190,13 @@ def decode(frame: bytes) -> Handshake:
         raise HandshakeInvalid("not a handshake: is the other side a paxos node?")
     body = frame[_PREFIX.size :]
     if kind == _REJECTED:
-        return Rejected(body.decode(errors="replace")[:REASON_CHARS_MAX])
-    if version != PROTOCOL_VERSION:
+        return Rejected(body.decode(errors="replace")[:REASON_CHARS_MAX], version)
+    if not _VERSION_FIRST <= version <= PROTOCOL_VERSION:
         raise VersionForeign(version)
     if kind == _HELLO:
-        return _hello(_fields(body, 6))
+        return _hello(*_fields(body, 6, version))
     if kind == _WELCOME:
-        return _welcome(_fields(body, 5))
+        return _welcome(*_fields(body, 5, version))
     raise HandshakeInvalid(f"unknown kind of handshake {kind}")
 
 
@@ -196,11 +223,30 @@ def decode_answer(frame: bytes) -> Welcome:
     if isinstance(handshake, Welcome):
         return handshake
     if isinstance(handshake, Rejected):
-        raise HandshakeRefused(handshake.reason)
+        raise HandshakeRefused(handshake.reason, handshake.version)
     raise HandshakeInvalid("the answer to a Hello must be Welcome or Rejected")
 
 
-def refusal(hello: Hello, me: Welcome, voters: Mapping[NodeId, Voter]) -> str | None:
+def fallback(hello: Hello, refused: HandshakeRefused, feature: int = FEATURE_FIRST) -> Hello | None:
+    """Return what to say to the same node on a new channel, now that it refused ``hello``.
+
+    None if it would refuse that too, having understood what it refused; or if the cluster's members
+    must understand a ``feature`` that this one does not.
+    """
+    outdated = refused.version == _VERSION_FIRST
+    if outdated and hello.feature > FEATURE_FIRST == feature:
+        return replace(hello, feature=FEATURE_FIRST)
+    return None
+
+
+def reply(hello: Hello, me: Welcome) -> Welcome:
+    """Return ``me`` as the sender of ``hello`` can read it."""
+    return replace(me, feature=FEATURE_FIRST) if hello.feature == FEATURE_FIRST else me
+
+
+def refusal(
+    hello: Hello, me: Welcome, voters: Mapping[NodeId, Voter], feature: int = FEATURE_FIRST
+) -> str | None:
     """Return why ``me`` must not talk to the sender of ``hello``, or None if it may.
 
     Whether another live process claims the same node id is not seen here: that needs the channels.
@@ -209,6 +255,7 @@ def refusal(hello: Hello, me: Welcome, voters: Mapping[NodeId, Voter]) -> str | 
         hello: What the side that dialled said.
         me: What this node would answer.
         voters: Every member of the cluster by node id, with its incarnation.
+        feature: What the cluster's members must understand. Clients need not.
     """
     if hello.cluster != me.cluster and not (hello.kind is Kind.CLIENT and not hello.cluster):
         return (
@@ -230,11 +277,20 @@ def refusal(hello: Hello, me: Welcome, voters: Mapping[NodeId, Voter]) -> str | 
         )
     if voter.incarnation != hello.incarnation:
         return _foreign_incarnation(voter, hello.incarnation)
-    return None
+    return _outdated(voter, hello.feature, feature)
 
 
-def misdirection(welcome: Welcome, me: Hello, expected: Voter) -> str | None:
-    """Return why ``welcome`` is not from ``expected``, which ``me`` dialled, or None if it is."""
+def misdirection(
+    welcome: Welcome, me: Hello, expected: Voter, feature: int = FEATURE_FIRST
+) -> str | None:
+    """Return why ``welcome`` is not from ``expected``, which ``me`` dialled, or None if it is.
+
+    Args:
+        welcome: The answer.
+        me: What this node said.
+        expected: Whom it meant to reach.
+        feature: What the cluster's members must understand.
+    """
     if welcome.cluster != me.cluster:
         return (
             f"reached a node of cluster {welcome.cluster}, not of {me.cluster}: "
@@ -247,7 +303,16 @@ def misdirection(welcome: Welcome, me: Hello, expected: Voter) -> str | None:
         )
     if welcome.incarnation != expected.incarnation:
         return _foreign_incarnation(expected, welcome.incarnation)
-    return None
+    return _outdated(expected, welcome.feature, feature)
+
+
+def _outdated(member: Voter, understands: int, feature: int) -> str | None:
+    if understands >= feature:
+        return None
+    return (
+        f"node {member.node} understands feature {understands}, and the cluster has feature "
+        f"{feature}: run the release there that the other nodes run"
+    )
 
 
 def _foreign_incarnation(member: Voter, incarnation: int) -> str:
@@ -258,15 +323,17 @@ def _foreign_incarnation(member: Voter, incarnation: int) -> str:
     )
 
 
-def _frame(kind: int, fields: list[object]) -> bytes:
-    body: bytes = msgpack.packb(fields)
-    frame = _PREFIX.pack(_MAGIC, PROTOCOL_VERSION, kind) + body
+def _frame(kind: int, fields: list[object], feature: int) -> bytes:
+    version = _VERSION_FIRST if feature == FEATURE_FIRST else PROTOCOL_VERSION
+    body: bytes = msgpack.packb(fields if version == _VERSION_FIRST else [*fields, feature])
+    frame = _PREFIX.pack(_MAGIC, version, kind) + body
     if len(frame) > HANDSHAKE_BYTES_MAX:
         raise ValueError(f"a handshake of {len(frame)} bytes: too many members, or urls too long")
     return frame
 
 
-def _fields(body: bytes, count: int) -> list[object]:
+def _fields(body: bytes, count: int, version: int) -> tuple[list[object], int]:
+    """Return the ``count`` fields, and the feature behind them."""
     try:
         fields = msgpack.unpackb(
             body,
@@ -279,12 +346,16 @@ def _fields(body: bytes, count: int) -> list[object]:
     # msgpack raises ValueError and its children for all bad input, and UnpackException beside them.
     except (ValueError, msgpack.UnpackException) as error:
         raise HandshakeInvalid(f"malformed: {error or type(error).__name__}") from error
-    if not isinstance(fields, list) or len(fields) != count:
-        raise HandshakeInvalid("malformed: wrong number of fields")
-    return fields
+    if isinstance(fields, list):
+        if version == _VERSION_FIRST and len(fields) == count:
+            return fields, FEATURE_FIRST
+        # What stands behind the feature is of a later release.
+        if version != _VERSION_FIRST and len(fields) > count:
+            return fields[:count], max(FEATURE_FIRST, _number(fields[count]))
+    raise HandshakeInvalid("malformed: wrong number of fields")
 
 
-def _hello(fields: list[object]) -> Hello:
+def _hello(fields: list[object], feature: int) -> Hello:
     cluster, kind, node, incarnation, boot, expected = fields
     number = _number(kind)
     if number not in (Kind.REPLICA.value, Kind.CLIENT.value):
@@ -296,10 +367,11 @@ def _hello(fields: list[object]) -> Hello:
         _number(incarnation),
         _number(boot),
         _number(expected),
+        feature,
     )
 
 
-def _welcome(fields: list[object]) -> Welcome:
+def _welcome(fields: list[object], feature: int) -> Welcome:
     cluster, node, incarnation, boot, rows = fields
     members: dict[NodeId, str] = {}
     if not isinstance(rows, list):
@@ -314,6 +386,7 @@ def _welcome(fields: list[object]) -> Welcome:
         _number(incarnation),
         _number(boot),
         members,
+        feature,
     )
 
 

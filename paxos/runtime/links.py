@@ -3,7 +3,8 @@
 Owns dialling, the handshake, reconnection, bounded outboxes and the limits on clients, once, above
 every transport. Carries frames and never reads one after the handshake. It guards invariant 8: what
 ``take`` calls a voter is the (node, incarnation) that a handshake proved, and at most one live
-process per node id is believed.
+process per node id is believed. Whose votes count is decided elsewhere; here it is only decided
+with whom to talk, which is told by ``follow`` whenever members come or go.
 
 The node's one task drives it: ``take`` for each channel that rang, then ``take_events``. There is
 no task per connection. One task per peer that this node dials, and one that watches over silence,
@@ -15,11 +16,12 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
+from paxos.core.config import FEATURE, FEATURE_FIRST
 from paxos.core.ids import ClientId, NodeId, Voter
 from paxos.runtime import handshake
 from paxos.runtime.handshake import Hello, Kind, Rejected, Welcome
@@ -54,6 +56,14 @@ Replicas send heartbeats all the time. A network that swallows packets never say
 CHECK_INTERVAL_S = 0.25
 """How often silence and unfinished handshakes are looked for."""
 
+LEAVING_TIMEOUTS = 20
+"""Election timeouts for which a node that is no member any more is still talked to: by then it has
+heard so itself, and those that removed it have heard of each other that they know."""
+
+STRANGERS_MAX = 16
+"""Connections to nodes that no configuration known here names. Each may be a node that joins, or a
+member of a configuration that this node has yet to hear of."""
+
 Origin = Voter | ClientId | None
 """Whom frames came from: a replica, a client connection, or nobody that may speak (no frames)."""
 
@@ -70,6 +80,8 @@ class PeerUp:
     """A connection to a replica is up. What was sent before may be lost."""
 
     peer: Voter
+    feature: int = field(default=FEATURE_FIRST, compare=False)
+    """The highest feature version that it understands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +141,18 @@ class LinksStatus:
 class _Link:
     """One open channel and what is known of its other end."""
 
-    __slots__ = ("boot", "channel", "expected", "gone", "heard", "opened", "origin")
+    __slots__ = (
+        "again",
+        "boot",
+        "channel",
+        "expected",
+        "feature",
+        "gone",
+        "heard",
+        "opened",
+        "origin",
+        "said",
+    )
 
     def __init__(self, channel: Channel, expected: Voter | None, now: float) -> None:
         self.channel = channel
@@ -137,7 +160,13 @@ class _Link:
         """The peer this node dialled; None if the other side dialled."""
         self.origin: Origin = None
         """None until the handshake is over."""
+        self.said: Hello | None = None
+        """What this node said first, if it dialled."""
+        self.again: Hello | None = None
+        """What to say instead on a new connection, to a peer of an older release."""
         self.boot = 0
+        self.feature = FEATURE_FIRST
+        """What the other end understands, if it is a replica."""
         self.opened = now
         self.heard = now
         """When a frame last came."""
@@ -151,7 +180,7 @@ class Links:
         identity: Who this node is.
         boot: A random number drawn when the process started: two processes that claim one node
             id are told apart by it.
-        members: Every replica of the cluster by node id, this one included.
+        members: Every replica of the cluster by node id, this one included; see ``follow``.
         doorbell: What the node's task waits on.
         transport_for: Finds the transport for a URL.
         rng: For jitter between attempts to connect.
@@ -172,10 +201,21 @@ class Links:
         options: NodeOptions,
         election_timeout_s: float,
     ) -> None:
-        self._members = dict(members)
-        self._voters = {node: Voter(node, member.incarnation) for node, member in members.items()}
-        urls = {node: member.url for node, member in members.items()}
-        self._welcome = Welcome(identity.cluster, identity.node, identity.incarnation, boot, urls)
+        self._welcome = Welcome(
+            identity.cluster, identity.node, identity.incarnation, boot, feature=FEATURE
+        )
+        self._feature = FEATURE_FIRST
+        """What every member must understand."""
+        self._members: dict[NodeId, Member] = {}
+        """All who are talked to, those that are leaving too."""
+        self._voters: dict[NodeId, Voter] = {}
+        """The same, in the life that is believed."""
+        self._leaving: dict[NodeId, float] = {}
+        """Of them, who is no member any more, and until when it is talked to."""
+        self._next_node: NodeId | None = None
+        """Ids from this on may be of members not known yet; None where members never change."""
+        self._nursery: trio.Nursery | None = None
+        self._dialling: dict[NodeId, trio.CancelScope] = {}
         self._doorbell = doorbell
         self._transport_for = functools.cache(transport_for)
         self._rng = rng
@@ -192,9 +232,10 @@ class Links:
         """The link of each client; a subset of ``_links``."""
         self._clients_seen = 0
         self._events: list[LinkEvent] = []
-        self._dropped: dict[NodeId, int] = dict.fromkeys(members, 0)
+        self._dropped: dict[NodeId, int] = {}
         self._trouble: dict[NodeId, str] = {}
         self._frames_bad = 0
+        self.follow(members, None)
 
     # --- life ---------------------------------------------------------------------------------
 
@@ -214,37 +255,59 @@ class Links:
                 transport.listen(listen_url, self._doorbell, self._accept) as bound,
                 trio.open_nursery() as nursery,
             ):
-                for voter in self._voters.values():
-                    # One connection per pair: the larger node id dials.
-                    if voter.node < self._welcome.node:
-                        nursery.start_soon(self._keep_dialling, voter, nursery)
+                self._nursery = nursery
+                self._dial_members()
                 nursery.start_soon(self._watch_silence)
                 task_status.started(bound)
         finally:
             for link in list(self._links.values()):
                 self._drop(link, "this node stops")
 
-    async def _keep_dialling(self, peer: Voter, nursery: trio.Nursery) -> None:
-        pause_s = RETRY_FIRST_S
-        while True:
-            link = await self._dial(peer, nursery)
-            if link is not None:
-                await link.gone.wait()
-                if link.origin is not None:
-                    pause_s = RETRY_FIRST_S
-            await trio.sleep(pause_s * self._rng.uniform(0.5, 1.0))
-            pause_s = min(2 * pause_s, RETRY_MAX_S)
+    def _dial_members(self) -> None:
+        """Keep dialling every member that this node has to dial, and no other."""
+        if self._nursery is None:
+            return  # not running yet
+        for node in [node for node in self._dialling if node not in self._members]:
+            self._dialling.pop(node).cancel()
+        for node, voter in self._voters.items():
+            # One connection per pair: the larger node id dials.
+            if node < self._welcome.node and node not in self._dialling:
+                scope = self._dialling[node] = trio.CancelScope()
+                self._nursery.start_soon(self._keep_dialling, voter, scope, self._nursery)
 
-    async def _dial(self, peer: Voter, nursery: trio.Nursery) -> _Link | None:
-        url = self._members[peer.node].url
+    async def _keep_dialling(
+        self, peer: Voter, scope: trio.CancelScope, nursery: trio.Nursery
+    ) -> None:
+        pause_s = RETRY_FIRST_S
+        with scope:
+            while True:
+                link = await self._dial(peer, self._hello(peer.node), nursery)
+                if link is not None:
+                    await link.gone.wait()
+                if link is not None and link.again is not None:
+                    # At once: it is there, and only of a release before this one.
+                    link = await self._dial(peer, link.again, nursery)
+                    if link is not None:
+                        await link.gone.wait()
+                if link is not None and link.origin is not None:
+                    pause_s = RETRY_FIRST_S
+                await trio.sleep(pause_s * self._rng.uniform(0.5, 1.0))
+                pause_s = min(2 * pause_s, RETRY_MAX_S)
+
+    async def _dial(self, peer: Voter, hello: Hello, nursery: trio.Nursery) -> _Link | None:
+        member = self._members.get(peer.node)
+        if member is None:
+            return None  # left a moment ago
+        url = member.url
         try:
             channel = await self._transport_for(url).connect(url, self._doorbell, nursery)
         except TransportError as error:
             self._note_trouble(peer.node, str(error))
             return None
         link = self._open(channel, peer)
+        link.said = hello
         try:
-            channel.send_nowait([handshake.encode(self._hello(peer.node))])
+            channel.send_nowait([handshake.encode(hello)])
         except ChannelClosed as error:
             self._drop(link, str(error))
         return link
@@ -265,6 +328,66 @@ class Links:
                         self._fail(link, f"no handshake within {HANDSHAKE_TIMEOUT_S:g} s")
                 elif isinstance(link.origin, Voter) and now - link.heard > self._silence_s:
                     self._drop(link, f"silent for {now - link.heard:.1f} s")
+            if self._leaving:
+                self._end_leaving(now)
+
+    # --- members come and go ------------------------------------------------------------------
+
+    def follow(
+        self,
+        members: Mapping[NodeId, Member],
+        next_node: NodeId | None,
+        feature: int = FEATURE_FIRST,
+    ) -> None:
+        """Talk to these members from now on.
+
+        Who was one before and is not in ``members`` is refused, in words; but a connection to it
+        stays for a while, so that it hears what became of it.
+
+        Args:
+            members: Every member of a configuration that matters, by node id.
+            next_node: Ids from this on may be of members that are not known here yet: they are
+                talked to. None where members never change.
+            feature: What every member must understand; one that understands less is refused.
+        """
+        until = (
+            trio.current_time() + LEAVING_TIMEOUTS * self._rival_window_s if self._members else 0
+        )
+        for node, before in list(self._members.items()):
+            now = members.get(node)
+            if now is None:
+                self._leaving.setdefault(node, until)
+            elif now.incarnation != before.incarnation:
+                self._forget(node, f"node {node} has another incarnation now")
+        for node, member in members.items():
+            self._leaving.pop(node, None)
+            self._members[node] = member
+            self._voters[node] = Voter(node, member.incarnation)
+            self._dropped.setdefault(node, 0)
+            link = self._peers.get(node)
+            if link is not None and link.origin != self._voters[node]:
+                self._drop(link, f"node {node} has another incarnation")
+        self._next_node = next_node
+        self._feature = feature
+        urls = {node: member.url for node, member in sorted(members.items())}
+        self._welcome = replace(self._welcome, members=urls)
+        self._dial_members()
+
+    def _end_leaving(self, now: float) -> None:
+        for node in [node for node, until in self._leaving.items() if now >= until]:
+            del self._leaving[node]
+            self._forget(node, f"node {node} is no member any more")
+        self._dial_members()
+
+    def _forget(self, node: NodeId, why: str) -> None:
+        del self._members[node], self._voters[node]
+        self._trouble.pop(node, None)
+        for link in list(self._links.values()):
+            if link is self._peers.get(node) or (link.expected and link.expected.node == node):
+                self._drop(link, why)
+        scope = self._dialling.pop(node, None)
+        if scope is not None:
+            scope.cancel()
 
     # --- what the node's task calls -----------------------------------------------------------
 
@@ -348,10 +471,21 @@ class Links:
             return False
         return self._transmit(link, frames)
 
+    def peer_unsent_bytes(self, node: NodeId) -> int:
+        """Return what a peer has not taken yet."""
+        link = self._peers.get(node)
+        return 0 if link is None else link.channel.unsent_bytes
+
+    def client_unsent_bytes(self, client: ClientId) -> int:
+        """Return what a client has not taken yet."""
+        link = self._clients.get(client)
+        return 0 if link is None else link.channel.unsent_bytes
+
     def status(self) -> LinksStatus:
         """Return how every connection stands."""
+        known = sorted({*self._members, *self._peers} - {self._welcome.node})
         return LinksStatus(
-            tuple(self._peer_status(node) for node in self._members if node != self._welcome.node),
+            tuple(self._peer_status(node) for node in known),
             len(self._clients),
             self._frames_bad,
         )
@@ -363,7 +497,7 @@ class Links:
             connected=link is not None,
             remote=link.channel.remote if link else "",
             unsent_bytes=link.channel.unsent_bytes if link else 0,
-            sends_dropped=self._dropped[node],
+            sends_dropped=self._dropped.get(node, 0),
             trouble=self._trouble.get(node, ""),
         )
 
@@ -429,7 +563,9 @@ class Links:
 
     def _hello(self, expected: NodeId) -> Hello:
         me = self._welcome
-        return Hello(me.cluster, Kind.REPLICA, me.node, me.incarnation, me.boot, expected)
+        return Hello(
+            me.cluster, Kind.REPLICA, me.node, me.incarnation, me.boot, expected, me.feature
+        )
 
     def _greet(self, link: _Link, frames: list[bytes]) -> list[bytes]:
         """Deal with the first frame; return those behind it, none if the link was dropped."""
@@ -446,33 +582,65 @@ class Links:
         except handshake.HandshakeInvalid as error:
             self._frames_bad += 1
             return self._refuse(link, str(error))
-        reason = handshake.refusal(hello, self._welcome, self._voters)
+        believed = self._believed(hello)
+        reason = handshake.refusal(hello, self._welcome, believed, self._feature)
         if reason is None:
             reason = self._overcrowding(link, hello)
+        elif self._was_removed(hello):
+            reason = (
+                f"node {hello.node} was removed from cluster {hello.cluster}: stop it, and wipe its"
+                " data directory; its id is never used again"
+            )
         if reason is not None:
             return self._refuse(link, reason)
         try:
-            link.channel.send_nowait([handshake.encode(self._welcome)])
+            link.channel.send_nowait([handshake.encode(handshake.reply(hello, self._welcome))])
         except ChannelClosed as error:
             self._drop(link, str(error))
             return False
         if hello.kind is Kind.CLIENT:
             self._admit_client(link)
         else:
-            self._admit_peer(link, self._voters[hello.node], hello.boot)
+            link.feature = hello.feature
+            self._admit_peer(link, Voter(hello.node, hello.incarnation), hello.boot)
         return True
+
+    def _was_removed(self, hello: Hello) -> bool:
+        mine = hello.kind is Kind.REPLICA and hello.cluster == self._welcome.cluster
+        if not mine or self._next_node is None or hello.expected != self._welcome.node:
+            return False
+        return 0 < hello.node < self._next_node and hello.node not in self._voters
+
+    def _believed(self, hello: Hello) -> Mapping[NodeId, Voter]:
+        """Return whose Hello may be taken: members, and one whom this node may not know yet."""
+        node, next_node = hello.node, self._next_node
+        if hello.kind is Kind.CLIENT or next_node is None or node in self._voters:
+            return self._voters
+        strangers = sum(1 for each in self._peers if each not in self._voters)
+        if node < next_node or (strangers >= STRANGERS_MAX and node not in self._peers):
+            return self._voters
+        return {**self._voters, node: Voter(node, hello.incarnation)}
 
     def _conclude(self, link: _Link, expected: Voter, frame: bytes) -> bool:
         """The side that dialled: judge the answer."""
+        assert link.said is not None
         try:
             welcome = handshake.decode_answer(frame)
-        except (handshake.HandshakeInvalid, handshake.HandshakeRefused) as error:
+        except handshake.HandshakeRefused as error:
+            link.again = handshake.fallback(link.said, error, self._feature)
+            if link.again is None:
+                self._fail(link, str(error))
+            else:
+                self._drop(link, "it is of an older release")
+            return False
+        except handshake.HandshakeInvalid as error:
             self._fail(link, str(error))
             return False
-        reason = handshake.misdirection(welcome, self._hello(expected.node), expected)
+        reason = handshake.misdirection(welcome, link.said, expected, self._feature)
         if reason is not None:
             self._fail(link, reason)
             return False
+        link.feature = welcome.feature
         self._admit_peer(link, expected, welcome.boot)
         return True
 
@@ -519,5 +687,5 @@ class Links:
         link.boot = boot
         self._peers[peer.node] = link
         self._trouble.pop(peer.node, None)
-        self._events.append(PeerUp(peer))
+        self._events.append(PeerUp(peer, link.feature))
         self._log.info("peer connected", peer=peer.node, remote=link.channel.remote)

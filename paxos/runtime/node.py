@@ -19,9 +19,19 @@ from typing import TYPE_CHECKING, Any, assert_never
 import trio
 
 from paxos import codec
-from paxos.core.config import Configurations
-from paxos.core.effects import Effect, Persist, Reply, Send
+from paxos.core.config import Configurations, Governing, Part
+from paxos.core.effects import (
+    Compact,
+    Effect,
+    Persist,
+    Reply,
+    SaveSnapshot,
+    Send,
+    ServeSnapshot,
+    StoreChunk,
+)
 from paxos.core.events import (
+    AdminRequested,
     ClientGone,
     DeadlinePassed,
     DiskFull,
@@ -39,36 +49,65 @@ from paxos.core.ids import ClientId, Instant, NodeId, Slot, Voter
 from paxos.core.limits import Limits, Timing
 from paxos.core.messages import (
     CancelWatch,
+    Level,
     Message,
     PeerMessage,
     Read,
+    ReadAnswer,
+    Reconfigure,
+    SnapshotChunk,
+    SnapshotRequest,
+    Status,
     StatusAnswer,
     StatusRequest,
+    TakeSnapshot,
+    TransferLeader,
     Watch,
 )
-from paxos.core.records import Recovered, replay
-from paxos.core.replica import Replica, ReplicaStatus
+from paxos.core.replica import ALL_ROLES, Replica, ReplicaStatus, Role
 from paxos.core.state_machine import StateMachine
 from paxos.doorbell import Doorbell
 from paxos.runtime import observe
+from paxos.runtime.client import NoReplicaReachable, node_status
+from paxos.runtime.departure import Departure, Removal
 from paxos.runtime.errors import plain_errors
 from paxos.runtime.links import ClientDown, ClientUp, Links, Member, PeerDown, PeerUp
+from paxos.runtime.membership import Membership, part_at_start
 from paxos.runtime.options import NodeOptions
-from paxos.runtime.status import ShellStatus, status_document, status_fields
-from paxos.runtime.writer import WRITE_OVERHEAD, InlineDisk, ThreadDisk, Writer
-from paxos.storage.base import Damage, DataDamaged, Identity, Storage, StorageFull, WrongIdentity
+from paxos.runtime.recovery import Recovery, recover
+from paxos.runtime.room import RoomKeeper
+from paxos.runtime.snapshot_tasks import SnapshotTasks
+from paxos.runtime.status import (
+    NEWS,
+    ShellStatus,
+    members_document,
+    status_document,
+    status_fields,
+)
+from paxos.runtime.writer import Disk, InlineDisk, ThreadDisk, Writer, room_min
+from paxos.storage.base import Identity, Storage
 from paxos.transport import Channel, Transport
 
 if TYPE_CHECKING:
     import random
 
-RESERVE_EVERY_BYTES = 1024 * 1024
-"""Space ahead is looked at again after this much was written: cheap beside writing it."""
-
 
 def read_wall_clock_us() -> int:
     """Return this machine's time of day, in microseconds since 1970."""
     return time.time_ns() // 1000
+
+
+DIGEST_BYTES_MAX = 128 * 1024
+"""A larger state is not read through for a status: small records take some 70 ms per MB."""
+
+DIGEST_BYTES_MAX_QUIET = 4 * 1024 * 1024
+"""The same while nothing is applied, so that nobody waits: below an election timeout."""
+
+ASK_TIMEOUT_S = 2.0
+"""For one member's answer, when a node asks whether it is a member still."""
+
+DIGEST_QUIET_S = 1.0
+"""Nothing was applied for this long, as far as those who asked for a status could see."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +116,9 @@ class NodeSetup:
 
     Attributes:
         identity: Who it is. The storage must say the same.
-        members: Every node of the cluster by id, this one included.
-        configurations: Who votes.
+        members: Where to look for nodes: every node of the cluster file by id, this one included.
+            Those of the replicated configuration come first, once they are known.
+        configurations: Who votes: the founding configuration. What the log says about it is added.
         machines: The state machines by name, fresh: the log is applied to them.
         storage: Its log, not loaded yet. Closed when the node ends.
         transport_for: Finds the transport for a URL.
@@ -86,6 +126,7 @@ class NodeSetup:
         limits: The core's bounds.
         timing: The core's durations.
         options: The shell's bounds.
+        part: What the node takes part in while no configuration that it knows says so.
         wall_clock_us: The time of day, in microseconds since 1970, as it stamps what a leader
             proposes. It may jump; deadlines are on trio's clock alone.
     """
@@ -100,6 +141,7 @@ class NodeSetup:
     limits: Limits = field(default_factory=Limits)
     timing: Timing = field(default_factory=Timing)
     options: NodeOptions = field(default_factory=NodeOptions)
+    part: Part = Part.VOTER
     wall_clock_us: Callable[[], int] = read_wall_clock_us
 
 
@@ -116,9 +158,9 @@ async def running(setup: NodeSetup) -> AsyncIterator[Node]:
     """
     with plain_errors():
         try:
-            recovered = await _recover(setup)
+            recovery = await trio.to_thread.run_sync(recover, setup.storage, setup.identity)
             with Doorbell() as doorbell:
-                node = Node(setup, recovered, doorbell)
+                node = Node(setup, recovery, doorbell)
                 try:
                     async with trio.open_nursery() as nursery:
                         await node.start(nursery)
@@ -130,40 +172,16 @@ async def running(setup: NodeSetup) -> AsyncIterator[Node]:
             setup.storage.close()
 
 
-async def _recover(setup: NodeSetup) -> Recovered:
-    """Read the log, and refuse one whose votes this node could not stand by."""
-    storage = setup.storage
-    if storage.identity != setup.identity:
-        raise WrongIdentity(
-            f"the data directory belongs to {_describe(storage.identity)}, but this is"
-            f" {_describe(setup.identity)}: check the configuration file and the node's number"
-        )
-    loaded = await trio.to_thread.run_sync(storage.load)
-    if loaded.damage is not None:
-        raise DataDamaged(_damage_text(setup.identity.node, loaded.damage))
-    return replay(loaded.records)
-
-
-def _damage_text(node: NodeId, damage: Damage) -> str:
-    doubt = ", ".join(f"{first} to {last}" for first, last in damage.unknown) or "none"
-    lost = "; a promise may be lost" if damage.hides_promise else ""
-    head = (
-        f"the log of node {node} is damaged (slots in doubt: {doubt}{lost}). It is not run, because"
-        " it could forget what it voted for; look at it with 'paxos inspect'"
-    )
-    return "\n  ".join([head, *damage.findings])
-
-
-def _describe(identity: Identity) -> str:
-    return (
-        f"node {identity.node} of cluster {identity.cluster} (incarnation {identity.incarnation})"
-    )
+def _disk_for(setup: NodeSetup, doorbell: Doorbell) -> Disk:
+    if setup.options.sync == "thread":
+        return ThreadDisk(setup.storage, doorbell.ring)
+    return InlineDisk(setup.storage)
 
 
 class Node:
     """A replica on a real clock, disk and network. Made by ``running``."""
 
-    def __init__(self, setup: NodeSetup, recovered: Recovered, doorbell: Doorbell) -> None:
+    def __init__(self, setup: NodeSetup, recovery: Recovery, doorbell: Doorbell) -> None:
         self._setup = setup
         self._storage = setup.storage
         self._wall_clock_us = setup.wall_clock_us
@@ -180,23 +198,26 @@ class Node:
             options=setup.options,
             election_timeout_s=setup.timing.election_timeout_s,
         )
-        threaded = setup.options.sync == "thread"
-        self._writer = Writer(
-            self._storage,
-            ThreadDisk(self._storage, doorbell.ring) if threaded else InlineDisk(self._storage),
-        )
+        self._writer = Writer(self._storage, _disk_for(setup, doorbell))
         self._now = self._read_clocks()
+        self._membership = Membership(self._me, setup.configurations, setup.members)
+        self._findings = recovery.findings
+        self.part = part_at_start(self._me, setup.configurations, recovery.recovered, setup.part)
+        """What the node takes part in, as it was started."""
+        is_witness = self.part is Part.WITNESS
         self._replica = Replica(
             self._me,
             setup.configurations,
-            recovered,
-            setup.machines,
+            recovery.recovered,
+            {} if is_witness else setup.machines,
             setup.rng,
             codec.unpack_batch,
             self._now,
             limits=setup.limits,
             timing=setup.timing,
+            roles=frozenset({Role.ACCEPTOR}) if is_witness else ALL_ROLES,
         )
+        self._still = (0, 0.0)  # the slot applied at the last status, and since when
         # What the present pass has gathered, by whom it is for.
         self._to_self: deque[PeerMessage] = deque()
         self._to_peers: dict[NodeId, list[bytes]] = {}
@@ -206,16 +227,33 @@ class Node:
         self._clients: set[ClientId] = set()  # likewise
         self._leader: NodeId = 0  # as last logged
         self._waiters: list[tuple[Callable[[ReplicaStatus], bool], trio.Event]] = []
-        # Room on disk: whether there is too little, as found out and as the replica was told.
-        self._room_min = (
-            max(setup.limits.batch_bytes_max, setup.limits.submission_bytes_max) + WRITE_OVERHEAD
-        )
-        self._reserved_at = 0  # Writer.written_bytes when space was last reserved
-        self._reserve_wanted = trio.Event()
-        self._disk_full = False
+        self._told: deque[Event] = deque()  # by the node's other tasks, for the next pass
         self._disk_full_told = False
+        self._room = RoomKeeper(
+            self._storage,
+            self._writer,
+            room_min(setup.limits),
+            setup.options.disk_retry_s,
+            self._me.node,
+            doorbell.ring,
+        )
+        self._snapshots = SnapshotTasks(
+            self._storage,
+            setup.options,
+            setup.limits,
+            self._me.node,
+            self._links,
+            self._tell,
+            doorbell.ring,
+        )
+        self._departure = self._make_departure()
         self.url = setup.members[self._me.node].url
         """Where the node listens; the port that was really bound."""
+
+    def _make_departure(self) -> Departure:
+        timeout_s = self._setup.timing.election_timeout_s
+        urls = self._membership.urls
+        return Departure(self._me, timeout_s, self._status, urls, self._ask_member)
 
     # --- for the program that runs the node -------------------------------------------------------
 
@@ -230,8 +268,19 @@ class Node:
         return self._status().applied_through
 
     def status(self) -> dict[str, Any]:
-        """Return what ``paxos status`` shows of this node; the digest reads the whole state."""
-        return status_fields(self._status(), self._replica.digest(), self._shell_status())
+        """Return what ``paxos status`` shows of this node.
+
+        The digest of the state is left out where reading it would hold up everything else: then
+        it comes once somebody asks again and nothing was applied in between.
+        """
+        replica = self._status()
+        slot, since = self._still
+        if slot != replica.applied_through:
+            since = self._now.monotonic
+            self._still = (replica.applied_through, since)
+        is_quiet = self._now.monotonic >= since + DIGEST_QUIET_S
+        bytes_max = DIGEST_BYTES_MAX_QUIET if is_quiet else DIGEST_BYTES_MAX
+        return status_fields(replica, self._replica.digest(bytes_max), self._shell_status())
 
     async def wait_applied(self, slot: Slot) -> None:
         """Wait until this node's state machines reflect ``slot``."""
@@ -239,8 +288,15 @@ class Node:
 
     async def wait_leader(self) -> NodeId:
         """Wait until this node knows of a leader; return it, a hint like any other."""
-        await self.wait_status(lambda status: status.leader != 0)
-        return self._status().leader
+        leader = 0
+
+        def is_known(status: ReplicaStatus) -> bool:
+            nonlocal leader
+            leader = status.leader or leader  # it may be lost again before this task goes on
+            return leader != 0
+
+        await self.wait_status(is_known)
+        return leader
 
     async def wait_status(self, condition: Callable[[ReplicaStatus], bool]) -> None:
         """Wait until a condition of the replica's status holds.
@@ -256,6 +312,13 @@ class Node:
         finally:
             self._waiters.remove((condition, changed))
 
+    async def released(self) -> Removal:
+        """Wait until this node was removed and a leader has said that nobody needs it any more.
+
+        Then its process may end, and its directory be deleted. Nothing ends by itself here.
+        """
+        return await self._departure.released()
+
     # --- life -------------------------------------------------------------------------------------
 
     async def start(self, nursery: trio.Nursery) -> None:
@@ -264,9 +327,12 @@ class Node:
         Raises:
             TransportError: The URL cannot be listened on.
         """
+        self._follow_members()
         self.url = await nursery.start(self._links.run, self.url)
-        nursery.start_soon(self._keep_room)
-        nursery.start_soon(self._serve)
+        for task in (self._room.run, *self._snapshots.tasks, self._departure.run, self._serve):
+            nursery.start_soon(task)
+        for finding in self._findings:
+            self._log.error("damaged", what=finding)
         self._log.info(
             "ready",
             url=self.url,
@@ -296,7 +362,7 @@ class Node:
         # After the frames: whatever the replica concludes from this time, it has heard them all.
         self._now = self._read_clocks()
         self._handle_links()
-        self._handle_disk()
+        self._handle_told()
         for channel, origin, frames in taken:
             if type(origin) is Voter:
                 self._handle_peer(channel, origin, frames)
@@ -311,7 +377,10 @@ class Node:
             self._now = self._read_clocks()
             self._send(released)
             self._flush()
-        self._look_for_room()
+        self._room.look()
+        if self._findings:
+            self._look_for_mending()
+        self._follow_members()
         if self._waiters:
             status = self._status()
             for condition, changed in self._waiters:
@@ -333,6 +402,14 @@ class Node:
                 self._writer.stage(effect)
             elif isinstance(effect, Reply):
                 self._answer(effect.client, effect.message)
+            elif isinstance(effect, SaveSnapshot):
+                self._snapshots.save(effect)
+            elif isinstance(effect, Compact):
+                self._writer.compact(effect.through)
+            elif isinstance(effect, ServeSnapshot):
+                self._snapshots.serve_peer(effect.to, effect.name, effect.offset)
+            elif isinstance(effect, StoreChunk):
+                self._snapshots.store(effect)
             else:
                 assert_never(effect)
 
@@ -373,16 +450,18 @@ class Node:
     def _handle_links(self) -> None:
         for event in self._links.take_events():
             match event:
-                case PeerUp(peer):
+                case PeerUp(peer, feature):
                     self._peers.add(peer.node)
-                    self._handle(PeerConnected(peer))
+                    self._handle(PeerConnected(peer, feature))
                 case PeerDown(peer):
                     self._peers.discard(peer.node)
+                    self._snapshots.forget_peer(peer.node)
                     self._handle(PeerDisconnected(peer))
                 case ClientUp(client):
                     self._clients.add(client)
                 case ClientDown(client):
                     self._clients.discard(client)
+                    self._snapshots.forget_client(client)
                     self._handle(ClientGone(client))
                 case _:
                     assert_never(event)
@@ -394,7 +473,8 @@ class Node:
             except codec.ProtocolError as error:
                 self._links.reject(channel, str(error))
                 return
-            self._handle(Received(peer, message))
+            if type(message) is not SnapshotChunk or not self._snapshots.hold_back(peer, message):
+                self._handle(Received(peer, message))
 
     def _handle_clients(self, taken: list[tuple[Channel, Any, list[bytes]]]) -> None:
         """Hand over everything that clients sent, submissions and reads as one event each."""
@@ -426,7 +506,11 @@ class Node:
                 submissions.append(Submission(client, session, first, wrap(frame)))
                 continue
             message = codec.decode_client(frame)
-            if isinstance(message, Read):
+            if isinstance(message, Read | Watch) and self._is_stale_for(message):
+                text = f"n{self._me.node} was {self._departure.removal}: ask a member".encode()
+                refused = ReadAnswer(message.number, Status.REFUSED, self.applied_through, text)
+                self._answer(client, refused)
+            elif isinstance(message, Read):
                 reads.append((client, message))
             elif isinstance(message, Watch):
                 self._handle(WatchRequested(client, message))
@@ -435,63 +519,83 @@ class Node:
             elif isinstance(message, StatusRequest):
                 document = status_document(self.status())
                 self._answer(client, StatusAnswer(message.number, document))
+            elif isinstance(message, SnapshotRequest):
+                self._snapshots.serve_client(client, message.name, message.offset)
+            elif isinstance(message, Reconfigure | TransferLeader | TakeSnapshot):
+                self._handle(AdminRequested(client, message))
 
-    # --- room on disk -----------------------------------------------------------------------------
+    def _is_stale_for(self, message: Read | Watch) -> bool:
+        """Whether a removed node would answer from a state that never moves again."""
+        if self._departure.removal is None:
+            return False
+        return isinstance(message, Watch) or message.level is not Level.LINEARIZABLE
 
-    def _look_for_room(self) -> None:
-        written_bytes = self._writer.written_bytes - self._reserved_at
-        if written_bytes >= RESERVE_EVERY_BYTES or self._storage.room_bytes < self._room_min:
-            self._reserved_at = self._writer.written_bytes
-            self._reserve_wanted.set()
+    # --- snapshots, disk and members --------------------------------------------------------------
 
-    def _handle_disk(self) -> None:
-        if self._disk_full is not self._disk_full_told:
-            self._disk_full_told = self._disk_full
-            self._handle(DiskFull(self._disk_full))
-
-    async def _keep_room(self) -> None:
-        """Reserve space ahead of the log, on a thread: once at the start, then when asked."""
-        while True:
-            self._reserve_wanted = trio.Event()
-            why = None
-            try:
-                await trio.to_thread.run_sync(self._storage.reserve)
-            except StorageFull as error:
-                why = str(error)
-            room_bytes = self._storage.room_bytes
-            full = room_bytes < self._room_min
-            if full and why is None and self._writer.outstanding:
-                # Seen in the middle of a write on the other thread, which may be changing over to
-                # the space that was reserved: to be looked at again after it.
-                full = self._disk_full
-            self._note_room(full, why or f"room for {room_bytes} bytes")
-            if why is None and not self._disk_full:
-                await self._reserve_wanted.wait()
-            else:
-                await trio.sleep(self._setup.options.disk_retry_s)
-
-    def _note_room(self, full: bool, why: str) -> None:
-        if full and not self._disk_full:
-            self._log.error("disk full", why=why)
-        elif self._disk_full and not full:
-            self._log.info("disk has room again")
-        self._disk_full = full
-        # For the replica to be told, and for what waits for room to be written.
+    def _tell(self, event: Event) -> None:
+        """Take an event from one of the node's other tasks; the next pass handles it."""
+        self._told.append(event)
         self._doorbell.ring()
+
+    def _handle_told(self) -> None:
+        if self._room.full is not self._disk_full_told:
+            self._disk_full_told = self._room.full
+            self._handle(DiskFull(self._room.full))
+        while self._told:
+            self._handle(self._told.popleft())
+        # Pieces of a snapshot are taken in no faster than the disk takes them.
+        for peer, chunk in self._snapshots.take_held_back():
+            self._handle(Received(peer, chunk))
+
+    def _look_for_mending(self) -> None:
+        """Forget what was found damaged once nothing is in doubt or lacking any more."""
+        replica = self._replica
+        lost = replica.executor.applied_through < replica.acceptor.compacted_through
+        if not (replica.acceptor.unknown or lost):
+            self._log.info("damage mended", applied_through=replica.executor.applied_through)
+            self._findings = ()
+
+    def _follow_members(self) -> None:
+        """Talk to the members of every configuration that matters now."""
+        roll = self._membership.changed(self._replica.learner.decided_through)
+        if roll is not None:
+            self._links.follow(roll.members, roll.next_node, roll.feature)
+            self._log.info("members", version=roll.version, nodes=list(roll.members))
+            # Clients stay connected for years too, and must know where to go when this node goes.
+            urls = {node: member.url for node, member in roll.members.items()}
+            for client in self._clients:
+                self._answer(client, StatusAnswer(NEWS, members_document(urls)))
+            self._flush()
+            self._departure.look()
+
+    async def _ask_member(self, url: str) -> dict[str, Any] | None:
+        try:
+            return await node_status(
+                url,
+                self._setup.transport_for,
+                cluster=self._setup.identity.cluster,
+                timeout_s=ASK_TIMEOUT_S,
+            )
+        except (NoReplicaReachable, ValueError) as error:
+            self._log.debug("asked in vain whether this is a member", url=url, why=str(error))
+            return None
 
     # --- telling ----------------------------------------------------------------------------------
 
     def _note_leader(self) -> None:
-        known = self._status()
-        if known.leader != self._leader:
-            self._leader = known.leader
-            self._log.info("leader changed", leader=known.leader, ballot=str(known.ballot))
+        leader = self._replica.leader(self._now)
+        if leader != self._leader:
+            self._leader = leader
+            ballot = self._status().ballot
+            self._log.info("leader changed", leader=leader, ballot=str(ballot))
 
     def _status(self) -> ReplicaStatus:
         return self._replica.status(self._now)
 
     def _shell_status(self) -> ShellStatus:
         links = self._links.status()
+        configurations = self._setup.configurations
+        helper = self._replica.snapshots.fetcher.helper
         return ShellStatus(
             cluster=self._setup.identity.cluster,
             url=self.url,
@@ -503,6 +607,19 @@ class Node:
                 "bad frames": links.frames_bad,
                 "peer outbox full": sum(peer.sends_dropped for peer in links.peers),
             },
+            incarnation=self._me.incarnation,
+            part=self.part,
+            governing=Governing(configurations.latest_first, configurations.latest),
+            snapshot=self._replica.snapshots.latest,
+            unknown=self._replica.acceptor.unknown,
+            damage=self._findings,
+            saving=self._snapshots.saving,
+            fetching=self._snapshots.fetching,
+            helper=0 if helper is None else helper.node,
+            trouble=self._snapshots.trouble,
+            served_bytes=self._snapshots.served_bytes,
+            troubles={peer.node: peer.trouble for peer in links.peers if peer.trouble},
+            removal=self._departure.removal,
         )
 
 

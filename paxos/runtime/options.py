@@ -25,6 +25,15 @@ class NodeOptions:
         peer_unsent_bytes_max: Frames a peer has not taken. Above it, frames to that peer are
             dropped and counted: the protocol sends them again.
         disk_retry_s: A full disk is looked at again this often, in seconds.
+        snapshot_slice_s: A snapshot is made in slices of at most this long, in seconds: far below
+            a heartbeat interval, so that heartbeats and writes go on between them.
+        snapshot_pause_s: The pause after a slice, in seconds. With the default a snapshot takes a
+            third of one processor while it is made, and the rest stays for clients.
+        snapshot_bytes_per_s: Bytes of snapshots served per second, to all who fetch together.
+            More than a disk or network usually gives; lower it where catching up must not take
+            the network from clients.
+        snapshot_unsent_bytes_max: While a peer or client has not taken so many bytes, no further
+            piece of a snapshot is put before what else is for it.
     """
 
     sync: SyncMode = "inline"
@@ -32,3 +41,7 @@ class NodeOptions:
     client_unsent_bytes_max: int = 16 * 1024 * 1024
     peer_unsent_bytes_max: int = 32 * 1024 * 1024
     disk_retry_s: float = 1.0
+    snapshot_slice_s: float = 0.002
+    snapshot_pause_s: float = 0.004
+    snapshot_bytes_per_s: int = 512 * 1024 * 1024
+    snapshot_unsent_bytes_max: int = 512 * 1024

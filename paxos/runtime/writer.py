@@ -18,10 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from paxos.core.effects import Persist, Send
+    from paxos.core.ids import Slot
+    from paxos.core.limits import Limits
     from paxos.storage.base import Storage
 
 RECORD_OVERHEAD = 128
 """Bytes: more than a record takes on disk beside its value's commands."""
+CHANGE_BYTES_MAX = 96 * 1024
+"""Bytes: a configuration of the most members with the longest URLs takes no more."""
 WRITE_OVERHEAD = 16 * 1024
 """Bytes: more than a write takes beside its records, for its header and padding to whole blocks."""
 
@@ -32,7 +36,15 @@ def record_bytes(records: Sequence[Record]) -> int:
     for record in records:
         if isinstance(record, AcceptedRecord | DecidedRecord):
             total += len(record.value.commands)
+            if record.value.change is not None:
+                total += CHANGE_BYTES_MAX
     return total
+
+
+def room_min(limits: Limits) -> int:
+    """Return the bytes of room without which a node must not vote: any one record must fit."""
+    largest = max(limits.batch_bytes_max, limits.submission_bytes_max, CHANGE_BYTES_MAX)
+    return largest + RECORD_OVERHEAD + WRITE_OVERHEAD
 
 
 class Disk(Protocol):
@@ -126,21 +138,33 @@ class Writer:
         self._disk = disk
         self._staged: deque[tuple[Persist, int]] = deque()  # with their size on disk at most
         self._outstanding: list[Persist] = []  # appended, and not known to be durable
+        self._syncing = False  # a sync was begun and is not known to have ended
+        self._compacting = False  # the next sync carries a compaction
+        self._compacted = False  # the sync under way does
         self.syncs = 0
         self.written_bytes = 0
+        self.compactions = 0
+        """How many are durable: what they made needless can be removed."""
 
     @property
     def outstanding(self) -> bool:
         """Whether a write has begun and is not known to have ended."""
-        return bool(self._outstanding)
+        return self._syncing
 
     def can_write(self) -> bool:
         """Whether something is staged that ``write`` would begin with at once."""
-        return bool(self._staged) and not self._outstanding and self._fits(self._staged[0][1])
+        if self._syncing:
+            return False
+        return self._may_compact() or bool(self._staged and self._fits(self._staged[0][1]))
 
     def stage(self, persist: Persist) -> None:
         """Put records, and what waits for them, behind all earlier ones."""
         self._staged.append((persist, record_bytes(persist.records)))
+
+    def compact(self, through: Slot) -> None:
+        """Let the log go of what is at or below ``through``, durably with the next write."""
+        self._storage.compact(through)
+        self._compacting = True
 
     def write(self) -> list[Send]:
         """Begin the next write unless one is outstanding; return what may leave now.
@@ -149,17 +173,23 @@ class Writer:
             StorageFailed: Fatal: nothing that still waits may ever leave.
         """
         released: list[Send] = []
-        if self._outstanding and self._disk.finished():
+        if self._syncing and self._disk.finished():
             self._release(released)
-        if self._outstanding or not self._staged:
+        compacts = self._may_compact()
+        if self._syncing or not (self._staged or compacts):
             return released
         records = self._next_group()
-        if records:
-            self._storage.append(records)
+        if records or compacts:
+            if records:
+                self._storage.append(records)
             self.syncs += 1
+            self._compacted, self._compacting = compacts, self._compacting and not compacts
+            self._syncing = True
             self._disk.begin()
-        if self._outstanding and self._disk.finished():
-            self._release(released)
+            if self._disk.finished():
+                self._release(released)
+        else:
+            self._release(released)  # barriers only, and no write is under way
         return released
 
     def close(self) -> None:
@@ -170,6 +200,13 @@ class Writer:
         for persist in self._outstanding:
             released.extend(persist.then)
         self._outstanding.clear()
+        self._syncing = False
+        if self._compacted:
+            self._compacted = False
+            self.compactions += 1
+
+    def _may_compact(self) -> bool:
+        return self._compacting and self._fits(1)
 
     def _fits(self, size: int) -> bool:
         return size == 0 or size + WRITE_OVERHEAD <= self._storage.room_bytes

@@ -94,6 +94,16 @@ def test_unknown_command_exits_2_and_names_those_there_are() -> None:
     assert "status" in result.output
 
 
+def test_command_that_is_interrupted_while_it_is_loaded_exits_130(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("paxos.cli.program.importlib.import_module", interrupted)
+    assert run("member", "list").exit_code == 130
+
+
 def test_unknown_option_exits_2() -> None:
     assert run("status", "--jsno").exit_code == 2
 
@@ -133,6 +143,28 @@ def test_timeout_that_makes_no_sense_exits_2(timeout: str) -> None:
     result = run("status", "--endpoints", "tcp://127.0.0.1:7001", "--timeout", timeout)
     assert result.exit_code == 2
     assert "--timeout" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "culprit"),
+    [
+        ("remove 4 4", "node 4 is named twice"),
+        ("replace 4,4 a b --url tcp://h:1 --url tcp://h:2", "node 4 is named twice"),
+        ("add a ./a --url tcp://h:1 --url tcp://h:2", "the same DIR"),
+        ("add a b --url tcp://h:1 --url tcp://h:1", "the same --url"),
+        ("update 1 --url bogus", "'bogus' must begin with one of"),
+    ],
+)
+def test_member_change_that_makes_no_sense_exits_2_and_is_not_begun(
+    arguments: str, culprit: str, tmp_path: Path
+) -> None:
+    file = cluster.found(
+        tmp_path / "c", replicas=1, machines={"config": "statemachines.edge_config:EdgeConfig"}
+    )
+    done = run("member", *arguments.split(), env={ENVIRONMENT: str(file.path)})
+    assert done.exit_code == 2, done.output
+    assert culprit in done.stderr
+    assert not (tmp_path / "a").exists()
 
 
 def test_config_file_that_is_missing_exits_2_and_names_it(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_inspect_of_a_damaged_log_exits_5_and_says_where(tmp_path: Path) -> None
     assert for_people.exit_code == 5
     assert "in doubt" in for_people.stdout
     assert segment.name in for_people.stdout
-    assert "do not run this node" in for_people.stderr
+    assert "mended from its peers" in for_people.stderr
 
 
 def test_inspect_of_a_log_without_segments_exits_5(tmp_path: Path) -> None:

@@ -13,9 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.replicas import STOP_TIMEOUT_S, Replicas, flip_a_bit, paxos, replicas
+from tests.cli.replicas import (
+    STOP_TIMEOUT_S,
+    Replicas,
+    flip_a_bit,
+    paxos,
+    replicas,
+    wait_until,
+)
 
 pytestmark = pytest.mark.processes
+
+BLOCK = 4096
 
 
 def founded(directory: Path) -> Replicas:
@@ -181,15 +190,44 @@ def test_serve_whose_disk_fails_ends_with_a_message_and_loses_nothing(tmp_path: 
         cluster.wait_equal()
 
 
-def test_serve_on_a_damaged_log_exits_5_and_says_where(tmp_path: Path) -> None:
-    with replicas(tmp_path / "c", count=1) as cluster:
-        cluster.start(1)
+def test_serve_on_a_log_damaged_in_the_middle_is_mended_from_its_peers(tmp_path: Path) -> None:
+    with replicas(tmp_path / "c") as cluster:
+        cluster.start(1, 2, 3)
         cluster.leader()
         for number in range(5):
             assert cluster("config", "put", "k", f"needle-{number}").exit_code == 0
-        assert cluster.end(1) == 0
+        cluster.wait_equal()
+        cluster.kill(1)
         segment = flip_a_bit(cluster.data(1), b"needle-2")
+        cluster.start(1)
+        cluster.wait_equal()
+        assert segment.name in cluster.log(1)
+        wait_until(lambda: not cluster.status()[1]["unknown"], "no slot is in doubt any more")
+
+
+def test_serve_on_a_damaged_log_exits_5_and_says_where(tmp_path: Path) -> None:
+    with replicas(tmp_path / "c", count=1) as cluster:
+        cluster.start(1)
+        assert cluster("config", "put", "k", "v").exit_code == 0
+        assert cluster.end(1) == 0
+        spoilt = spoil_every_block(cluster.data(1))
         status, said = serve(cluster, 1)
         assert status == 5
-        assert segment.name in said
+        assert any(path.name in said for path in spoilt)
         assert "paxos inspect" in said
+        assert "paxos member replace 1 --url URL" in said
+
+
+def spoil_every_block(data: Path) -> list[Path]:
+    """Flip a bit in each block of the log that holds anything, promises too; return the files."""
+    spoilt = []
+    for path in data.glob("*"):
+        content = bytearray(path.read_bytes())
+        if path.name in ("identity", "lock") or not any(content):
+            continue
+        for start in range(0, len(content), BLOCK):
+            if any(content[start : start + BLOCK]):
+                content[start] ^= 1
+        path.write_bytes(content)
+        spoilt.append(path)
+    return spoilt

@@ -187,8 +187,9 @@ def test_proof_of_a_broken_promise_finds_it_and_says_which(
         (row(1), row(2), row(3, applied=8)),
         (row(1), row(2), silent(3)),
         (silent(1), silent(2), silent(3)),
+        (row(1, digest=""), row(2, digest=""), row(3, digest="")),
     ],
-    ids=["another digest", "another slot", "one silent", "all silent"],
+    ids=["another digest", "another slot", "one silent", "all silent", "no digest yet"],
 )
 def test_proof_of_states_that_differ_fails(rows: Sequence[NodeAnswer]) -> None:
     failures = prove(nothing, rows).failures

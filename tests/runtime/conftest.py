@@ -121,9 +121,17 @@ class LocalCluster:
 
     async def leader(self) -> int:
         """Wait until all nodes that run know of a leader, the same; return it."""
-        leaders = {await node.wait_leader() for node in self.nodes.values()}
-        assert len(leaders) == 1
-        return leaders.pop()
+        found: list[int] = []
+
+        def agree(_: object) -> bool:
+            known = {node.status()["leader"] for node in self.nodes.values()}
+            if len(known) == 1 and known != {0}:
+                found[:] = known
+            return bool(found)
+
+        one = next(iter(self.nodes.values()))
+        await one.wait_status(agree)
+        return found[0]
 
     async def caught_up(self) -> None:
         """Wait until all nodes that run have applied what any has; their states must agree."""
@@ -133,6 +141,43 @@ class LocalCluster:
             await node.wait_applied(last)
         states = {(node.applied_through, node.status()["digest"]) for node in nodes}
         assert len(states) == 1
+        assert all(digest for _, digest in states)  # or equal ones would say nothing
+
+    async def compacted(
+        self, client: paxos.Client, above: int, start: int = 0, node: int | None = None
+    ) -> int:
+        """Submit c0, c1, ... until ``node``, or every node that runs, has compacted above a slot.
+
+        How many that takes depends on the threads that write: a snapshot that is due is passed over
+        while another is under way.
+
+        Args:
+            client: Who submits.
+            above: The slot.
+            start: The number to begin with.
+            node: Which node; all that run if None.
+
+        Returns:
+            The number of the next command.
+        """
+        watched = list(self.nodes.values()) if node is None else [self.nodes[node]]
+        number = start
+        while any(each.status()["compacted_through"] <= above for each in watched):
+            await client.submit(NAME, b"c%d" % number)
+            number += 1
+            with trio.move_on_after(0.05):
+                await trio.sleep_forever()  # virtual time passes only when nobody has work
+        return number
+
+    def opened(
+        self, number: int, ledger: Ledger | None = None, storage: Storage | None = None
+    ) -> AbstractAsyncContextManager[Node]:
+        """Open a node in the test's own task, with the state machine that all of them run.
+
+        Another one would give other results, and the node would be right to stop for that.
+        """
+        machines = {NAME: ledger or Ledger()}
+        return paxos.open_node(self.file, number, machines=machines, storage=storage)
 
     def client(self, **options: Any) -> AbstractAsyncContextManager[paxos.Client]:
         """Open a client of this cluster."""
@@ -149,10 +194,7 @@ class LocalCluster:
         try:
             with trio.CancelScope() as scope:
                 self._scopes[number] = scope
-                opened = paxos.open_node(
-                    self.file, number, machines={NAME: ledger}, storage=storage
-                )
-                async with opened as node:
+                async with self.opened(number, ledger, storage) as node:
                     self.ledgers[number], self.nodes[number] = ledger, node
                     task_status.started()
                     await trio.sleep_forever()

@@ -9,8 +9,10 @@ import pytest
 
 from paxos import cluster
 from paxos.cluster import ClusterFile, ClusterFileInvalid, NodeEntry
+from paxos.core.config import FEATURE, Part
 from paxos.core.ids import Voter
 from paxos.core.limits import Limits, Timing
+from paxos.core.quorum import Quorums
 from paxos.runtime.options import NodeOptions
 
 PATH = Path("somewhere/cluster.toml")
@@ -23,6 +25,10 @@ def three_nodes() -> ClusterFile:
         NodeEntry(n, f"tcp://127.0.0.1:{7000 + n}", f"node-{n}", 100 + n) for n in (1, 2, 3)
     )
     return ClusterFile(PATH, CLUSTER, nodes, MACHINES)
+
+
+def later_node(node: int = 5) -> NodeEntry:
+    return NodeEntry(node, f"tcp://127.0.0.1:{7000 + node}", f"node-{node}", 100 + node)
 
 
 def edited(old: str, new: str, count: int = 1) -> str:
@@ -47,6 +53,8 @@ def test_cluster_file_dumped_and_parsed_is_equal() -> None:
         serving=NodeOptions(sync="thread"),
         storage="sqlite",
         machines={"config": "a.b:C", 'odd "name"\t': "x:Y"},
+        feature=1,
+        joined=(later_node(5), later_node(7)),
     )
     assert cluster.parse(cluster.dump(original), PATH) == original
 
@@ -58,10 +66,16 @@ def test_cluster_file_without_optional_tables_has_the_defaults() -> None:
 
 
 def test_cluster_file_comments_name_every_key() -> None:
-    shapes = {"nodes": NodeEntry, "limits": Limits, "timing": Timing, "serving": NodeOptions}
+    shapes = {
+        "nodes": NodeEntry,
+        "joined": NodeEntry,
+        "limits": Limits,
+        "timing": Timing,
+        "serving": NodeOptions,
+    }
     for table, shape in shapes.items():
         assert set(cluster.KEYS[table]) == {item.name for item in fields(shape)}
-    text = cluster.dump(three_nodes())
+    text = cluster.dump(replace(three_nodes(), joined=(later_node(),)))
     for keys in cluster.KEYS.values():
         for comment in keys.values():
             assert f"# {comment}\n" in text
@@ -74,7 +88,101 @@ def test_cluster_file_read_from_disk_finds_its_data_directories(tmp_path: Path) 
     assert loaded.data_directory(2) == tmp_path / "node-2"
     assert loaded.voter(3) == Voter(3, 103)
     assert loaded.urls[1] == "tcp://127.0.0.1:7001"
-    assert loaded.configurations().at(1).quorums.phase2 == 2
+    founding = loaded.configurations().at(1)
+    assert founding.quorums.is_phase2({Voter(1, 101), Voter(3, 103)})
+    assert founding.feature == FEATURE
+    assert [member.url for member in founding.members] == [*loaded.urls.values()]
+
+
+def test_cluster_file_of_a_release_before_features_has_the_first() -> None:
+    loaded = cluster.parse(edited(f"feature = {FEATURE}\n", ""), PATH)
+    assert loaded.feature == 1
+    assert loaded.configurations().at(1).feature == 1
+    assert loaded == replace(three_nodes(), feature=1)
+
+
+def test_cluster_file_with_joined_nodes_has_them_beside_the_founding_ones() -> None:
+    # It listens where a founding node did, which has left; and order is not asked of anybody.
+    entry = replace(later_node(5), url="tcp://127.0.0.1:7001")
+    text = cluster.dump(replace(three_nodes(), joined=(later_node(7), entry)))
+    loaded = cluster.parse(text, PATH)
+    assert loaded.joined == (entry, later_node(7))
+    assert loaded.node(5) == entry
+    assert loaded.voter(5) == Voter(5, 105)
+    assert loaded.identity(5).incarnation == 105
+    assert loaded.data_directory(5) == PATH.parent / "node-5"
+    assert list(loaded.urls) == [1, 2, 3, 5, 7]
+    # Who founded the cluster stays what it was.
+    assert loaded.configurations().at(1) == three_nodes().configurations().at(1)
+    with pytest.raises(
+        ClusterFileInvalid, match="no node 4; the file has nodes 1 to 3 and 5 and 7"
+    ):
+        loaded.node(4)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "parts"),
+    [
+        (
+            "id = 5",
+            "id = 3",
+            ["[[joined]] number 1", "id 3 of a founding node", "never used again"],
+        ),
+        ("id = 5", "id = 7", ["[[joined]] number 1 and number 2", "'id', 7"]),
+        ('"node-5"', '"./node-7"', ["[[joined]] number 1 and number 2", "'data'"]),
+        ('"node-5"', '"node-1/"', ["[[joined]] number 1", "'data' of a founding node"]),
+        ("tcp://127.0.0.1:7005", "7005", ["[[joined]] number 1", "'url'"]),
+        ("incarnation = 105", "", ["[[joined]] number 1", "'incarnation' is missing"]),
+        ("incarnation = 105", "incarnation = 105\nport = 1", ["[[joined]] number 1", "'port'"]),
+    ],
+)
+def test_cluster_file_bad_joined_node_is_refused_by_name(
+    old: str, new: str, parts: list[str]
+) -> None:
+    text = cluster.dump(replace(three_nodes(), joined=(later_node(5), later_node(7))))
+    assert old in text
+    said = refusal(text.replace(old, new))
+    for part in parts:
+        assert part in said
+
+
+def test_cluster_file_with_a_witness_founds_with_it() -> None:
+    one, two, three = three_nodes().nodes
+    nodes = (one, two, replace(three, part="witness"), replace(later_node(4), part="learner"))
+    loaded = cluster.parse(cluster.dump(replace(three_nodes(), nodes=nodes)), PATH)
+    assert loaded.nodes == nodes
+    founding = loaded.configurations().at(1)
+    assert [member.part for member in founding.members] == [
+        Part.VOTER,
+        Part.VOTER,
+        Part.WITNESS,
+        Part.LEARNER,
+    ]
+    assert founding.quorums == Quorums.majority([loaded.voter(node) for node in (1, 2, 3)])
+
+
+def test_cluster_file_whose_nodes_can_found_nothing_is_refused() -> None:
+    text = cluster.dump(three_nodes())
+    said = refusal(text.replace('part = "voter"', 'part = "witness"'))
+    assert "cannot found a cluster: the full voters" in said
+    said = refusal(text.replace('part = "voter"', 'part = "leader"', 1))
+    assert "[[nodes]] number 1: key 'part' is 'leader'; it must be one of: 'voter', " in said
+    old = text.replace(f"feature = {FEATURE}", "feature = 1")
+    said = refusal(old.replace('part = "voter"', 'part = "witness"', 1))
+    assert "node 1 is a witness, which a cluster of feature 1 does not know" in said
+
+
+def test_cluster_file_with_a_table_where_tables_belong_is_refused() -> None:
+    text = cluster.dump(three_nodes())
+    assert "write [[joined]]" in refusal(text + "\n[joined]\n")
+    assert "write [[joined]]" in refusal("joined = [1]\n" + text)
+
+
+def test_cluster_file_with_more_nodes_than_can_be_named_is_refused() -> None:
+    many = tuple(later_node(node) for node in range(4, 101))
+    assert "more than 99" in refusal(cluster.dump(replace(three_nodes(), joined=many)))
+    fewer = replace(three_nodes(), joined=many[:-1])
+    assert cluster.parse(cluster.dump(fewer), PATH) == fewer
 
 
 def test_cluster_file_absent_is_refused_with_the_command_that_makes_one(tmp_path: Path) -> None:
@@ -103,6 +211,9 @@ def test_cluster_file_absent_is_refused_with_the_command_that_makes_one(tmp_path
         ("tcp://127.0.0.1:7002", "tcp://127.0.0.1:7002/x", ["'url'", "nothing may follow"]),
         (CLUSTER, "xyz", ["'cluster'", "32"]),
         ("alpha = 64", "alpha = 0", ["'alpha' is 0", "whole number"]),
+        (f"feature = {FEATURE}", "feature = 0", ["'feature' is 0", "whole number"]),
+        (f"feature = {FEATURE}", "feature = 99", ["'feature' is 99", f"up to {FEATURE}", "later"]),
+        ("snapshot_chunk_bytes = 262144", "snapshot_chunk_bytes = 4194305", ["[limits]", "piece"]),
         ("alpha = 64", "alpha = 64\nalfa = 3", ["'alfa'", "did you mean 'alpha'"]),
         ("sessions_max =", "session_max =", ["[limits]", "did you mean 'sessions_max'"]),
         ("[serving]", "[serving]\nzzz = 1", ["[serving]", "'zzz'", "known are"]),
@@ -140,6 +251,7 @@ def test_found_makes_the_file_and_every_data_directory(tmp_path: Path) -> None:
     ]
     assert all(made.data_directory(entry.id).is_dir() for entry in made.nodes)
     assert len({entry.incarnation for entry in made.nodes}) == 3
+    assert made.feature == FEATURE
 
 
 def test_found_in_a_directory_that_is_not_empty_is_refused(tmp_path: Path) -> None:

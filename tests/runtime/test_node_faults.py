@@ -12,6 +12,7 @@ import trio
 import paxos
 from paxos import codec
 from paxos.cluster import NodeEntry
+from paxos.core.config import FEATURE
 from paxos.core.limits import Limits
 from paxos.core.messages import CatchUp, StatusRequest, Submit
 from paxos.core.state_machine import Stamp
@@ -19,7 +20,7 @@ from paxos.doorbell import Doorbell
 from paxos.runtime import handshake
 from paxos.runtime.handshake import Hello, Kind
 from paxos.runtime.options import NodeOptions
-from paxos.runtime.writer import WRITE_OVERHEAD
+from paxos.runtime.writer import room_min
 from paxos.storage.base import Damage, DataDamaged, Loaded, StorageFailed, WrongIdentity
 from paxos.storage.memory import MemoryStorage
 from paxos.transport import Channel, ChannelClosed
@@ -27,7 +28,7 @@ from transports import transport_for
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
 
-ROOM_MIN = Limits().submission_bytes_max + WRITE_OVERHEAD
+ROOM_MIN = room_min(Limits())
 
 
 async def test_disk_full_is_seen_refuses_writes_keeps_reads_and_mends_itself(
@@ -80,12 +81,12 @@ async def test_failed_sync_ends_the_node_and_nothing_leaves_after_it(
     async with memory_cluster(serving=NodeOptions(sync=sync)) as cluster:
         await cluster.start(1, 2)
         storage = MemoryStorage(cluster.file.identity(3))
-        opened = paxos.open_node(
-            cluster.file, 3, machines={ledger_name: Machine()}, storage=storage
-        )
 
         async def use_until_it_fails() -> None:
-            async with opened as node, cluster.client(timeout=60) as client:
+            async with (
+                cluster.opened(3, storage=storage) as node,
+                cluster.client(timeout=60) as client,
+            ):
                 await client.submit(ledger_name, b"fine")
                 await node.wait_applied(1)
                 storage.fails_next_sync = True
@@ -117,7 +118,7 @@ async def test_damaged_log_is_refused_with_what_was_found(memory_cluster: Any) -
         storage = Damaged(cluster.file.identity(1))
         with pytest.raises(DataDamaged) as caught:
             await cluster_open(cluster.file, 1, storage=storage)
-        for part in ("node 1", "3 to 7", "promise", "offset 4096", "paxos inspect"):
+        for part in ("node 1", "3 to 7", "promise", "offset 4096", "paxos member replace 1 "):
             assert part in str(caught.value)
 
 
@@ -196,7 +197,7 @@ async def test_peer_that_sends_nonsense_is_cut_off_and_the_node_goes_on(
     async with memory_cluster() as cluster, trio.open_nursery() as nursery:
         await cluster.start(1, 2)
         file = cluster.file
-        hello = Hello(file.cluster, Kind.REPLICA, 3, file.node(3).incarnation, 9, 1)
+        hello = Hello(file.cluster, Kind.REPLICA, 3, file.node(3).incarnation, 9, 1, FEATURE)
         with Doorbell() as doorbell:
             channel = await transport_for(file.urls[1]).connect(file.urls[1], doorbell, nursery)
             # A vote, then what only a client may say: the rest of the pass is not looked at.
@@ -250,7 +251,7 @@ async def test_node_left_by_its_user_ends_without_a_trace(
     async with memory_cluster() as cluster:
         await cluster.start(1, 2)
         with pytest.raises(ValueError, match="the user's own"):
-            async with paxos.open_node(cluster.file, 3, machines={ledger_name: Machine()}):
+            async with cluster.opened(3):
                 raise ValueError("the user's own")
         # Its log and its URL are free again.
         await cluster.start(3)

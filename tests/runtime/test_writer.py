@@ -8,19 +8,25 @@ from collections.abc import Sequence
 import pytest
 
 from paxos.core.ballot import Ballot
+from paxos.core.config import Change, Configuration
 from paxos.core.effects import Persist, Send
-from paxos.core.messages import CatchUp
+from paxos.core.ids import Voter
+from paxos.core.limits import Limits
+from paxos.core.messages import CatchUp, SnapshotName
+from paxos.core.quorum import Quorums
 from paxos.core.records import AcceptedRecord, PromisedRecord, Record
 from paxos.core.value import Value
 from paxos.runtime.writer import (
+    CHANGE_BYTES_MAX,
     WRITE_OVERHEAD,
     Disk,
     InlineDisk,
     ThreadDisk,
     Writer,
     record_bytes,
+    room_min,
 )
-from paxos.storage.base import Identity, Loaded, StorageFailed
+from paxos.storage.base import Identity, Loaded, SnapshotWriter, StorageFailed
 
 ROOM = 1_000_000
 
@@ -39,6 +45,7 @@ class ScriptedStorage:
         self.gate = threading.Event()
         self.gate.set()
         self._staged: list[Record] = []
+        self.compacted: list[int] = []
 
     def load(self) -> Loaded:
         """Return nothing."""
@@ -58,6 +65,20 @@ class ScriptedStorage:
 
     def reserve(self) -> None:
         """Do nothing."""
+
+    def compact(self, through: int) -> None:
+        """Remember it."""
+        self.compacted.append(through)
+
+    snapshots = ()
+
+    def begin_snapshot(self, through: int) -> SnapshotWriter:
+        """Not what is tested here."""
+        raise NotImplementedError
+
+    def read_snapshot(self, name: SnapshotName, offset: int, length: int) -> bytes:
+        """Not what is tested here."""
+        raise NotImplementedError
 
     def close(self) -> None:
         """Do nothing."""
@@ -183,3 +204,72 @@ def test_record_bytes_is_never_below_what_is_encoded() -> None:
     for size in (0, 1, 300, 70_000):
         record = AcceptedRecord(Ballot(2**62, 2**62), 2**62, Value(2**62, bytes(size)))
         assert record_bytes([record]) >= len(codec.encode_record(record)) + 32
+
+
+@pytest.mark.parametrize("staged", [False, True])
+def test_writer_makes_a_compaction_durable_with_the_next_write_or_with_one_of_its_own(
+    staged: bool,
+) -> None:
+    storage = ScriptedStorage()
+    writer = Writer(storage, InlineDisk(storage))
+    if staged:
+        writer.stage(persist(1))
+    writer.compact(7)
+    assert storage.compacted == [7]
+    assert writer.compactions == 0
+    assert writer.can_write()
+    assert released(writer.write()) == ([1] if staged else [])
+    assert writer.compactions == 1
+    assert writer.syncs == len(storage.batches) == 1
+    assert not writer.can_write()
+
+
+def test_writer_compaction_during_a_write_waits_for_the_next() -> None:
+    storage = ScriptedStorage()
+    thread = RungThread(storage)
+    writer = Writer(storage, thread.disk)
+    storage.gate.clear()
+    writer.stage(persist(1))
+    assert writer.write() == []
+    writer.compact(7)
+    assert not writer.can_write()
+    storage.gate.set()
+    thread.wait()
+    assert released(writer.write()) == [1]
+    assert writer.compactions == 0
+    thread.wait()
+    writer.write()
+    assert writer.compactions == 1
+    assert storage.batches == [[promised(1)], []]
+    writer.close()
+
+
+def test_writer_barrier_behind_a_compaction_waits_for_it() -> None:
+    storage = ScriptedStorage()
+    thread = RungThread(storage)
+    writer = Writer(storage, thread.disk)
+    storage.gate.clear()
+    writer.compact(7)
+    assert writer.write() == []
+    assert writer.outstanding
+    writer.stage(Persist((), (Send(2, CatchUp(2)),)))
+    assert writer.write() == []
+    storage.gate.set()
+    thread.wait()
+    assert released(writer.write()) == [2]
+    writer.close()
+
+
+def test_writer_counts_a_change_of_the_configuration_at_its_largest() -> None:
+    member = Configuration(1, Quorums.majority([Voter(1, 1)]))
+    change = AcceptedRecord(Ballot(1, 1), 1, Value(None, b"", Change(member)))
+    assert record_bytes([change]) >= CHANGE_BYTES_MAX
+
+
+def test_room_min_has_place_for_the_largest_record_of_any_kind() -> None:
+    small = Limits(batch_bytes_max=10, submission_bytes_max=20)
+    member = Configuration(1, Quorums.majority([Voter(1, 1)]))
+    change = AcceptedRecord(Ballot(1, 1), 1, Value(None, b"", Change(member)))
+    assert room_min(small) >= record_bytes([change]) + WRITE_OVERHEAD
+    batch = AcceptedRecord(Ballot(1, 1), 1, Value(1, bytes(Limits().submission_bytes_max)))
+    assert room_min(Limits()) >= record_bytes([batch]) + WRITE_OVERHEAD
