@@ -43,6 +43,10 @@ Examples:
   python -m jepsen_like run --workload config --time 60 --out run-1
   # registers, with disks that fill up and syncs that fail
   python -m jepsen_like run --workload register --nemesis kill,disk-full,failed-sync --out run-2
+  # members that come and go, and are killed
+  python -m jepsen_like run --workload config --nemesis churn,kill --time 60 --out run-4
+  # disks that rot
+  python -m jepsen_like run --workload append --nemesis damage --time 60 --out run-5
   # your own state machine in place of the counter's
   python -m jepsen_like run --workload counter --machine mine.machines:Counter --out run-3
   # judge a saved history again
@@ -108,9 +112,10 @@ class Kinds(click.ParamType[tuple[str, ...]]):
     default=DEFAULT_KINDS,
     show_default=True,
     metavar="KIND,...",
-    help="Which faults: kill, kill-all, restart-storm, pause, partition, delay, loss and others"
-    " (a wrong name lists them all), or none. Faults of storage and clocks run the nodes in a"
-    " program of their own instead of plain `paxos serve`.",
+    help="Which faults: kill, kill-all, restart-storm, pause, partition, delay, loss, churn (nodes"
+    " added, removed, replaced), damage (random bytes over their logs) and others (a wrong name"
+    " lists them all), or none. Faults of storage and clocks run the nodes in a program of their"
+    " own instead of plain `paxos serve`. Churn and damage go with no faults of links.",
 )
 @click.option(
     "--time",
@@ -227,11 +232,12 @@ def run_command(
     healed and every key read a last time. The history is saved before it is checked. The verdict is
     "yes" only if one order explains every answer and the run proved that it tested something.
     """
-    from jepsen_like.live.menu import refusal
+    from jepsen_like.live.menu import network_for, refusal
     from jepsen_like.live.plan import Plan
 
     _refuse_what_would_fail_later(workload, machine, out, no_report)
-    unfit = refusal(chosen["kinds"], chosen["network"])
+    kinds = chosen["kinds"]
+    unfit = refusal(kinds, network_for(kinds, chosen["network"]), nodes)
     if unfit:
         raise click.BadParameter(unfit, param_hint="--nemesis")
     plan = Plan(
@@ -334,6 +340,9 @@ def _tell(run: Run, judged: Judged, out: Path, with_report: bool) -> None:
             f" {run.in_flight[kind]} of them with operations under way"
             + (f", {of_leader} on the leader" if of_leader else "")
         )
+        told = run.details.get(kind)
+        if told:
+            click.echo("    " + ", ".join(f"{count} {name}" for name, count in told.items()))
     if judged.calm is not None:
         click.echo(f"  calm phases: {judged.calm.answered} of {judged.calm.operations} done")
     for text in judged.warnings:

@@ -23,10 +23,11 @@ from jepsen_like.cli.exits import Exit
 from jepsen_like.sim import replay
 from jepsen_like.sim.account import tell_case, tell_summary
 from jepsen_like.sim.invariants import NAMES
-from jepsen_like.sim.node import ReplicaFactory
+from jepsen_like.sim.plan import PROFILES
 from jepsen_like.sim.replay import Case
+from jepsen_like.sim.setup import ReplicaFactory
 from jepsen_like.sim.shrink import Shrunk, run_case, shrink, whole_case
-from jepsen_like.sim.simulation import Outcome, simulate
+from jepsen_like.sim.simulation import Outcome
 from jepsen_like.sim.story import text_of
 from jepsen_like.sim.sweep import PRODUCTION, Summary, load_factory, sweep
 from jepsen_like.verdict import Verdict
@@ -47,6 +48,7 @@ class Wish:
         shrinks: Whether the first violation is shrunk.
         page: Where the report goes.
         saved: Where the shrunk run goes.
+        profile: What seeds are drawn for.
     """
 
     factory_name: str
@@ -54,6 +56,7 @@ class Wish:
     shrinks: bool
     page: Path | None
     saved: Path | None
+    profile: str = PROFILES[0]
 
     @property
     def factory(self) -> ReplicaFactory:
@@ -64,6 +67,12 @@ class Wish:
     def replica(self) -> str:
         """What a line to replay must say of the replica."""
         return "" if self.factory_name == PRODUCTION else f" --replica {self.factory_name}"
+
+    @property
+    def drawn(self) -> str:
+        """What a line that draws seeds must say of them and of the replica."""
+        profile = "" if self.profile == PROFILES[0] else f" --profile {self.profile}"
+        return profile + self.replica
 
 
 class SeedRange(click.ParamType[range]):
@@ -89,6 +98,13 @@ OUTPUT_FILE = click.Path(dir_okay=False, writable=True, path_type=Path)
 
 @click.command("simulate")
 @click.option("--seeds", type=SeedRange(), default="0:300", show_default=True, help="A to B - 1.")
+@click.option(
+    "--profile",
+    type=click.Choice(PROFILES),
+    default=PROFILES[0],
+    show_default=True,
+    help="Draw anything, or clusters whose members come and go all the time.",
+)
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes; as many as cores by default.")
 @click.option("--json", "as_json", is_flag=True, help="One object per line.")
 @click.option("--trace", type=OUTPUT_FILE, help="Write the complete trace of one run to this file.")
@@ -112,6 +128,7 @@ OUTPUT_FILE = click.Path(dir_okay=False, writable=True, path_type=Path)
 def simulate_command(
     *,
     seeds: range,
+    profile: str,
     jobs: int | None,
     as_json: bool,
     trace: Path | None,
@@ -129,7 +146,7 @@ def simulate_command(
     effect; over 2,000 seeds and more every fault with effect and every mark reached); 3 the harness
     itself failed.
     """
-    wish = Wish(factory_name, as_json, not no_shrink, page, save)
+    wish = Wish(factory_name, as_json, not no_shrink, page, save, profile)
     if page is not None and (trouble := report.available()):
         raise click.UsageError(trouble)
     if case_file is not None:
@@ -138,10 +155,10 @@ def simulate_command(
         if len(seeds) != 1:
             raise click.UsageError("--trace takes one seed: --seeds N:N+1")
         with _sink(trace) as sink:
-            simulate(seeds[0], wish.factory, sink)
+            run_case(whole_case(seeds[0], profile), wish.factory, sink)
     began = time.perf_counter()
     with _progress(len(seeds), as_json) as advance:
-        summary = sweep(seeds, jobs or os.cpu_count() or 1, factory_name, advance)
+        summary = sweep(seeds, jobs or os.cpu_count() or 1, factory_name, advance, profile)
     return _conclude(seeds, summary, time.perf_counter() - began, wish)
 
 
@@ -152,7 +169,7 @@ def _conclude(seeds: range, summary: Summary, seconds: float, wish: Wish) -> int
     if summary.violations:
         _tell_violations(summary.violations, wish)
     elif wish.page is not None:
-        line = f"python -m jepsen_like simulate --seeds {seeds.start}:{seeds.stop}{wish.replica}"
+        line = f"python -m jepsen_like simulate --seeds {seeds.start}:{seeds.stop}{wish.drawn}"
         _write_quiet_report(seeds, summary, VERDICTS[status], line, wish)
     if not wish.as_json:
         if not summary.violations:
@@ -209,7 +226,7 @@ def _tell_violations(violations: list[Outcome], wish: Wish) -> None:
     """Tell the first one's story, and name the others."""
     first, *others = violations
     line = _replay_line(first.seed, wish)
-    case = whole_case(first.seed)
+    case = whole_case(first.seed, wish.profile)
     shrunk = shrink(case, wish.factory) if wish.shrinks else None
     if shrunk is not None:
         case = shrunk.case
@@ -261,7 +278,7 @@ def _tell_end(case: Case, outcome: Outcome, line: str, wish: Wish) -> None:
 
 
 def _replay_line(seed: int, wish: Wish) -> str:
-    return f"python -m jepsen_like simulate --seeds {seed}:{seed + 1}{wish.replica}"
+    return f"python -m jepsen_like simulate --seeds {seed}:{seed + 1}{wish.drawn}"
 
 
 def _name(outcome: Outcome) -> str:
@@ -296,7 +313,7 @@ def _write_quiet_report(
     """Write a report where nothing was found: of one seed in full, of many in sums."""
     assert wish.page is not None  # asked by the caller
     if len(seeds) == 1:
-        facts = tell_case(whole_case(seeds[0]), wish.factory, line)
+        facts = tell_case(whole_case(seeds[0], wish.profile), wish.factory, line)
     else:
         sentence = f"{summary.seeds} seeds violate no invariant."
         if verdict == "unknown":

@@ -122,6 +122,43 @@ def call(verb: Callable[..., bytes | None], *arguments: object) -> Answer | None
     return Answer(result, False)
 
 
+class SlowReading:
+    """A snapshot that is read a chunk at a time, as a node does that saves one under load.
+
+    Args:
+        name: Whose, for the story.
+        machine: Whose snapshot; it is asked for now.
+    """
+
+    def __init__(self, name: str, machine: StateMachine) -> None:
+        self._name = name
+        self._right = chunks_of(machine)
+        self._taken: list[bytes] = []
+        try:
+            self._chunks = iter(machine.snapshot())
+        except Exception as error:
+            raise Broken(promises.SNAPSHOT_WORKS, f"snapshot raised {error!r}") from error
+
+    def read(self) -> bytes | None:
+        """Return the next chunk; None at the end.
+
+        Raises:
+            Broken: It is not a chunk of the snapshot that was asked for, or there are too few.
+        """
+        try:
+            chunk = next(self._chunks, None)
+        except Exception as error:
+            text = f"reading a snapshot of {self._name} on, after commands, raised {error!r}"
+            raise Broken(promises.SNAPSHOT_STANDS_STILL, text) from error
+        if chunk is not None:
+            self._taken.append(chunk)
+        text = "a snapshot of {} gave {} when it was asked for, and {} when read later"
+        right = self._right if chunk is None else self._right[: len(self._taken)]
+        facts = (self._name, shown(b"".join(self._right)), shown(b"".join(self._taken)))
+        keep(self._taken == right, promises.SNAPSHOT_STANDS_STILL, text, *facts)
+        return chunk
+
+
 class Reference:
     """The state machine as it would run alone: each command of the log once, nothing else.
 
@@ -200,6 +237,7 @@ class Hosted:
         self._reference = reference
         self._machine = factory()
         self._past = ""  # what happened to it, if that may explain a difference
+        self._reading: SlowReading | None = None  # a chunk after each command
 
     def apply(self, data: bytes, at: Stamp) -> bytes:
         """Run a command and compare with the reference."""
@@ -218,9 +256,15 @@ class Hosted:
         facts = (shown(command), self._node, self._past, shown(after), shown(right.state))
         broken = promises.SNAPSHOT_IS_ALL if self._past else promises.SAME_RUN_SAME_STATE
         keep(after == right.state, broken, text, *facts)
+        self._read_on()
         if answer.failed:
             raise CommandFailed(answer.data.decode())
         return answer.data
+
+    def _read_on(self) -> None:
+        """Take a chunk of a snapshot that was asked for before; begin another one at its end."""
+        if self._reading is None or self._reading.read() is None:
+            self._reading = SlowReading(self._node, self._machine)
 
     def _compare(self, asked: bytes, answer: Answer | None, right: Answer | None) -> None:
         text = "{}{} answers {} with {}; a machine that ran the same log alone says {}"
@@ -257,8 +301,9 @@ class Hosted:
         return answer.data
 
     def snapshot(self) -> Iterable[bytes]:
-        """Pass on."""
-        return chunks_of(self._machine)
+        """Pass on, and see that it is of this moment however late it is read."""
+        reading = SlowReading(self._node, self._machine)
+        return iter(reading.read, None)
 
     def restore(self, chunks: Iterable[bytes]) -> None:
         """Replace the state by that of a snapshot, and see that it is the same."""
@@ -269,6 +314,7 @@ class Hosted:
         same = before == after
         keep(same, promises.SNAPSHOT_IS_ALL, text, self._node, shown(before), shown(after))
         self._machine = machine
+        self._reading = None
         self._past = ", restored from its snapshot,"
 
     def renew(self) -> bytes:

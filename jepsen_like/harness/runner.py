@@ -91,6 +91,7 @@ def plan_of(scenario: Scenario) -> Plan:
         clients=scenario.clients,
         edge_config=False,
         faults=(),
+        churn=(),
         loss=0.1 if "loss" in weather else 0.0,
         duplication=0.2 if "duplication" in weather else 0.0,
         spikes=0.05 if "delay" in weather else 0.0,

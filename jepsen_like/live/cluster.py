@@ -1,15 +1,16 @@
 """A cluster of real replica processes for one run: founded, started, watched, and all gone at last.
 
 Owns the run's cluster files, the processes, the network between them and the way clients get into
-it. Statuses are asked around the faults, at the address where a node itself listens: what we see
-must not depend on what the nemesis does. It guards that nothing outlives the run, not even a run
-that is killed itself.
+it; also who of the nodes is there now, for on a direct network they come and go. Statuses are asked
+around the faults, at the address where a node itself listens: what we see must not depend on what
+the nemesis does. It guards that nothing outlives the run, not even a run that is killed itself.
 """
 
 from __future__ import annotations
 
 import random
 import secrets
+import shutil
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -21,14 +22,15 @@ import trio
 
 import transports
 from jepsen_like.live.namespaces import open_namespaces
-from jepsen_like.live.network import Network, Party, node_party, site_party
+from jepsen_like.live.network import Direct, Network, Party, node_party, site_party
 from jepsen_like.live.proxy import open_proxy
 from jepsen_like.live.warden import Warden
 from paxos import cluster as cluster_file
 from paxos import service
-from paxos.cluster import ClusterFile
+from paxos.cluster import ClusterFile, NodeEntry
 from paxos.core.ids import NodeId
 from paxos.core.limits import Limits, Timing
+from paxos.operations.directories import NewNode
 from paxos.runtime.client import Client, NoReplicaReachable
 from paxos.runtime.options import NodeOptions
 from paxos.testing.processes import (
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
 Program = Literal["serve", "node"]
 """Plain ``paxos serve``, or the program with fault points."""
 
-NetworkKind = Literal["proxy", "namespaces"]
+NetworkKind = Literal["proxy", "namespaces", "direct"]
 
 STATUS_TIMEOUT_S = 0.5
 """A node that lives answers within milliseconds; one that is paused never does."""
@@ -64,6 +66,14 @@ largest write might not fit."""
 
 SMALL_SERVING = NodeOptions(disk_retry_s=0.2)
 
+YOUNG = 1_000
+"""Slots from one snapshot to the next where logs are to live years within a minute."""
+
+
+def aged(limits: Limits) -> Limits:
+    """Return limits under which a short run takes snapshots and compacts its logs, many times."""
+    return replace(limits, snapshot_entries=YOUNG, kept_entries=YOUNG // 4)
+
 
 class ClusterFailed(Exception):
     """The cluster did not come to what was waited for; the text says how it stands."""
@@ -79,15 +89,52 @@ class LiveCluster:
         network: Network,
         network_kind: NetworkKind,
         sites: int,
+        files: dict[NodeId, Path],
     ) -> None:
         self.file = file
-        """As founded; the addresses are where the nodes listen."""
+        """As founded; the addresses are where the nodes listened then."""
         self.processes = processes
         self.network = network
         self.network_kind: NetworkKind = network_kind
-        self.nodes: tuple[NodeId, ...] = tuple(file.urls)
         self.sites: tuple[Party, ...] = tuple(site_party(site) for site in range(sites))
+        self._present: dict[NodeId, NodeEntry] = {entry.id: entry for entry in file.nodes}
+        self._files = files  # the cluster file that each node runs on
+        self._homes: dict[NodeId, Path] = {}  # directories that were made for one node alone
         self._lost: dict[NodeId, str] = {}
+
+    # --- who is there -----------------------------------------------------------------------------
+
+    @property
+    def nodes(self) -> tuple[NodeId, ...]:
+        """The nodes that have a machine: members, and some that join or were just removed."""
+        return tuple(sorted(self._present))
+
+    @property
+    def urls(self) -> dict[NodeId, str]:
+        """Where they listen."""
+        return {node: self._present[node].url for node in self.nodes}
+
+    def file_of(self, node: NodeId) -> Path:
+        """Return the cluster file that a node runs on."""
+        return self._files[node]
+
+    def data_directory(self, node: NodeId) -> Path:
+        """Return where a node keeps its log."""
+        return self._files[node].parent / self._present[node].data
+
+    def adopt(self, new: NewNode) -> None:
+        """Count a node in, whose directory was just made; its process is yet to be started."""
+        node = new.entry.id
+        self._present[node] = new.entry
+        self._files[node] = new.file.path
+        self._homes[node] = new.file.path.parent
+
+    async def wipe(self, node: NodeId) -> None:
+        """Take a node's machine away: its process and all that it ever wrote, for good."""
+        if node in self.processes.running:
+            await self.processes.kill(node)
+        shutil.rmtree(self._homes.get(node) or self.data_directory(node))
+        del self._present[node]
 
     # --- clients ----------------------------------------------------------------------------------
 
@@ -106,10 +153,15 @@ class LiveCluster:
             timeout: How long a request may take, in seconds.
             rng: For jitter and its session.
         """
-        transport = _SiteTransport(self, self.sites[site])
-        async with service.open_client(
-            self.file, timeout=timeout, transport_for=lambda _: transport, rng=rng
-        ) as client:
+        now = replace(self.file, nodes=tuple(self._present[node] for node in self.nodes))
+        if self.network_kind == "direct":
+            opening = service.open_client(now, timeout=timeout, rng=rng)
+        else:
+            transport = _SiteTransport(self, self.sites[site])
+            opening = service.open_client(
+                now, timeout=timeout, transport_for=lambda _: transport, rng=rng
+            )
+        async with opening as client:
             yield client
 
     # --- what is to be seen -----------------------------------------------------------------------
@@ -122,17 +174,18 @@ class LiveCluster:
         answers: dict[NodeId, dict[str, Any] | None] = dict.fromkeys(self.nodes)
 
         async def ask(node: NodeId) -> None:
-            url = self.file.node(node).url
+            url = self._present[node].url
             try:
-                answers[node] = await service.node_status(
-                    url, cluster=self.file.cluster, timeout=timeout
-                )
+                told = await service.node_status(url, cluster=self.file.cluster, timeout=timeout)
             except NoReplicaReachable:
-                answers[node] = None
+                return
+            if told["node"] == node:  # else its successor listens there already
+                answers[node] = told
 
         async with trio.open_nursery() as nursery:
             for node in self.processes.running:
-                nursery.start_soon(ask, node)
+                if node in answers:
+                    nursery.start_soon(ask, node)
         return answers
 
     @property
@@ -215,7 +268,8 @@ class LiveCluster:
                 rows = [status for status in statuses.values() if status is not None]
                 slots = {row["applied_through"] for row in rows}
                 digests = {row["digest"] for row in rows}
-                if len(rows) == len(self.nodes) and len(slots) == 1:
+                # A large state's digest comes only once a node has been at rest for a while.
+                if len(rows) == len(self.nodes) and len(slots) == 1 and "" not in digests:
                     if len(digests) > 1:
                         break
                     return str(digests.pop())
@@ -311,8 +365,8 @@ async def open_cluster(
         machines: ``module:Class`` of each state machine, by name.
         replicas: How many nodes.
         program: What the nodes run; storage and clock faults need "node".
-        network: What is between them.
-        sites: How many places clients connect from; with namespaces they are all one.
+        network: What is between them. Only on a direct one nodes can be added and wiped.
+        sites: How many places clients connect from; but for the proxy they are all one.
         transport: The scheme of the nodes' URLs.
         timing: The cluster's durations; the product's own if None.
         rng: For the network's weather.
@@ -331,6 +385,8 @@ async def open_cluster(
     file = replace(file, timing=timing or file.timing)
     if program == "node":
         file = replace(file, limits=SMALL_LIMITS, serving=SMALL_SERVING)
+    if network == "direct":
+        file = replace(file, limits=aged(file.limits))
     logs = directory / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
@@ -340,20 +396,23 @@ async def open_cluster(
             namespaces = stack.enter_context(_guarded_namespaces(tuple(file.urls), warden))
             file = _listening(file, namespaces)
             between: Network = namespaces
+        elif network == "direct":
+            between = Direct(_places(file))
         else:
-            places = {node: ("127.0.0.1", _port(url)) for node, url in file.urls.items()}
+            places = _places(file)
             parties = [site_party(site) for site in range(sites)]
             between = await stack.enter_async_context(open_proxy(places, parties, rng))
+        files = _write_node_files(file, between)
         processes = await stack.enter_async_context(
             replica_processes(
-                _command(program, _write_node_files(file, between), between),
+                _command(program, files, between),
                 logs,
                 started=warden.guard,
                 asked=program == "node",
             )
         )
         await processes.start_all(tuple(file.urls))
-        yield LiveCluster(file, processes, between, network, sites)
+        yield LiveCluster(file, processes, between, network, sites, files)
 
 
 @contextmanager
@@ -363,8 +422,8 @@ def _guarded_namespaces(nodes: Sequence[NodeId], warden: Warden) -> Iterator[Net
         yield namespaces
 
 
-def _port(url: str) -> int:
-    return int(url.rpartition(":")[2])
+def _places(file: ClusterFile) -> dict[NodeId, tuple[str, int]]:
+    return {node: ("127.0.0.1", int(url.rpartition(":")[2])) for node, url in file.urls.items()}
 
 
 def _listening(file: ClusterFile, network: Network) -> ClusterFile:

@@ -72,9 +72,17 @@ class FaultyDisk:
         """See the port."""
         return self._below.names(directory)
 
-    def read(self, path: Path) -> bytes:
+    def read(self, path: Path, offset: int = 0, length: int | None = None) -> bytes:
         """See the port."""
-        return self._below.read(path)
+        return self._below.read(path, offset, length)
+
+    def size(self, path: Path) -> int:
+        """See the port."""
+        return self._below.size(path)
+
+    def uncache(self, path: Path) -> None:
+        """See the port."""
+        self._below.uncache(path)
 
     def create(self, path: Path) -> File:
         """See the port."""

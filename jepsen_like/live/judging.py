@@ -172,6 +172,7 @@ def _evidence(run: Run, load: Load, entries: Sequence[Entry]) -> Evidence:
         keys_settled=len(keys & settled),
         effects={kind: run.effects[kind] for kind in run.plan.kinds} if main else {},
         in_flight=dict(run.in_flight) if main else {},
+        details={kind: dict(told) for kind, told in run.details.items()} if main else {},
     )
 
 
@@ -207,6 +208,7 @@ def result_document(run: Run, judged: Judged) -> dict[str, Any]:
         "faults": {kind: run.effects[kind] for kind in plan.kinds},
         "faults_in_flight": {kind: run.in_flight[kind] for kind in plan.kinds},
         "faults_on_the_leader": {kind: run.leader_effects[kind] for kind in plan.kinds},
+        "fault_counts": {kind: dict(told) for kind, told in run.details.items() if told},
         "not_proved": list(judged.warnings),
         "checks": [_check_document(each) for each in judged.checks],
     }

@@ -67,6 +67,7 @@ class Nemesis:
         effects: By kind, what is known to have been done; 0 for one that did nothing.
         in_flight_effects: Those that came while operations were in flight.
         leader_effects: Those that struck the leader of that moment.
+        details: By kind and name, what else spells told of what they did.
 
     Raises:
         ValueError: A kind is unknown, or cannot be had on this network.
@@ -82,13 +83,14 @@ class Nemesis:
         note: Callable[[str, Any], None] = _ignore,
         clock: Callable[[], float] | None = None,
     ) -> None:
-        why = refusal(kinds, cluster.network_kind)
+        why = refusal(kinds, cluster.network_kind, len(cluster.nodes))
         if why:
             raise ValueError(why)
         self.bands: list[Band] = []
         self.effects: Counter[str] = Counter(dict.fromkeys(kinds, 0))
         self.in_flight_effects: Counter[str] = Counter(dict.fromkeys(kinds, 0))
         self.leader_effects: Counter[str] = Counter(dict.fromkeys(kinds, 0))
+        self.details: dict[str, Counter[str]] = {kind: Counter() for kind in kinds}
         self._cluster = cluster
         self._kinds = tuple(kinds)
         self._seed = seed
@@ -124,6 +126,7 @@ class Nemesis:
         """Let one fault come, last, and go; return its spell, or None if it found no target."""
         spell = await fault.begin(self._stage)
         if spell is not None:
+            await spell.during()
             await trio.sleep(length_s)
             await self._end(spell)
         return spell
@@ -138,8 +141,10 @@ class Nemesis:
             ReplicaProcessFailed: A node could not be started again.
             ClusterFailed: Nobody leads in time, although all is well.
         """
-        for spell, _ in list(self._active.values()):
-            await self._end(spell)
+        spells = [spell for spell, _ in self._active.values()]
+        for spell in spells:
+            if not spell.needs_health:
+                await self._end(spell)
         cluster, processes = self._cluster, self._cluster.processes
         cluster.network.heal()
         await self._note_losses()
@@ -147,7 +152,11 @@ class Nemesis:
             processes.resume(node)
             if needs_node_program(self._kinds):
                 await make_wish(self._stage, node, **CLEAN_WISH)
-        await processes.start_all(set(cluster.nodes) - set(processes.running))
+        await processes.start_all(
+            node for node in cluster.nodes if node not in processes.running and not self._held[node]
+        )
+        for spell in spells:
+            await self._end(spell)
         return await cluster.wait_leader(timeout)
 
     async def _torment(self, lane: str, kinds: Sequence[str]) -> None:
@@ -163,6 +172,8 @@ class Nemesis:
             next_at = trio.current_time() + rng.uniform(*PERIODS_S[lane])
             with trio.CancelScope(shield=True):
                 spell = await fault.begin(stage)
+            if spell is not None:
+                await spell.during()
             await trio.sleep(rng.uniform(*LENGTHS_S.get(kind, LENGTH_S)))
             if spell is not None:
                 with trio.CancelScope(shield=True):
@@ -188,7 +199,9 @@ class Nemesis:
         await self._stage.end(spell)
         kind = spell.kind
         self.bands.append(Band(kind, spell.target, entry[1], self._clock(), spell.effects))
-        self._note(f"heal-{kind}", {"target": spell.target, "effects": spell.effects})
+        told = dict(spell.counts)
+        self._note(f"heal-{kind}", {"target": spell.target, "effects": spell.effects, **told})
+        self.details[kind].update(spell.counts)
         self.effects[kind] += spell.effects
         if spell.in_flight:
             self.in_flight_effects[kind] += spell.effects

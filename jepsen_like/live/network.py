@@ -1,12 +1,13 @@
 """The network between the parties of a live run: who they are, and what can be done to a link.
 
 Owns the words that faults speak: parties, directed links, cuts, weather, and what was seen on a
-link. Two networks speak them: a proxy that every link goes through, and network namespaces.
+link. Two networks speak them: a proxy that every link goes through, and network namespaces. A third
+leaves links alone: there nodes come and go, and all know each other by one address.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
@@ -115,3 +116,44 @@ class Network(Protocol):
 
     def listen_address(self, node: NodeId) -> tuple[str, int]:
         """Return where a node itself listens. Nothing is done to connections made there."""
+
+
+class Direct:
+    """A network without faults, in which everybody reaches a node where it listens.
+
+    Args:
+        places: Where each node listens.
+    """
+
+    def __init__(self, places: Mapping[NodeId, tuple[str, int]]) -> None:
+        self._places = dict(places)
+
+    def cut(self, links: Iterable[Link], how: Cut) -> None:
+        """See the port."""
+        raise NotHere("links cannot be cut where nodes talk to each other directly")
+
+    def mend(self, links: Iterable[Link], how: Cut) -> None:
+        """See the port."""
+
+    def set_weather(self, links: Iterable[Link], weather: Weather) -> None:
+        """See the port."""
+        raise NotHere("links have no weather where nodes talk to each other directly")
+
+    def heal(self) -> None:
+        """See the port."""
+
+    def seen(self, links: Iterable[Link]) -> Seen:
+        """See the port."""
+        return Seen()
+
+    def prefix(self, node: NodeId) -> Sequence[str]:
+        """See the port."""
+        return ()
+
+    def address(self, dialler: Party, node: NodeId) -> tuple[str, int]:
+        """See the port."""
+        return self._places[node]
+
+    def listen_address(self, node: NodeId) -> tuple[str, int]:
+        """See the port."""
+        return self._places[node]

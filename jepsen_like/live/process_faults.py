@@ -49,7 +49,9 @@ async def _killed(stage: Stage, spell: Spell | None) -> Spell | None:
     spell.effects = await _kill(stage, nodes)
 
     async def end() -> None:
-        await processes.start_all([node for node in nodes if node not in processes.running])
+        # A node may have been removed meanwhile, and is gone.
+        there = [node for node in nodes if node in stage.cluster.nodes]
+        await processes.start_all([node for node in there if node not in processes.running])
 
     spell.end = end
     return spell

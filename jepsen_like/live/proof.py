@@ -33,6 +33,17 @@ class Demands:
     observed_min: int = 20
 
 
+DAMAGES = 20
+"""Places that are hit in a run of a minute; fewer in a shorter one."""
+
+DAMAGES_PER_SECOND = 1 / 3
+DECIDED_SHARE_MIN = 0.5
+"""At least this share of the damage must have been inside decided records."""
+
+CHURN = ("add", "remove", "replace", "replace-wiped", "of the leader")
+CHURN_ALL_S = 45.0
+"""A run of this length and more shows each of these changes."""
+
 USUAL = Demands()
 BESIDE = Demands(done_min=20, done_per_second_min=0.2, observed_min=5)
 """Of what runs beside the main load, at a fraction of its rate."""
@@ -71,6 +82,7 @@ class Evidence:
         keys_settled: How many of them were read at the very end.
         effects: By kind of fault that was asked for: how often it had an effect.
         in_flight: The same, but only those with operations under way at that moment.
+        details: By kind, what else was counted of its effects, by name.
     """
 
     seconds: float
@@ -80,6 +92,7 @@ class Evidence:
     keys_settled: int
     effects: Mapping[str, int] = field(default_factory=dict)
     in_flight: Mapping[str, int] = field(default_factory=dict)
+    details: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 def shortfalls(evidence: Evidence, demands: Demands = USUAL) -> list[str]:
@@ -97,8 +110,27 @@ def shortfalls(evidence: Evidence, demands: Demands = USUAL) -> list[str]:
             missing.append(f"the fault {kind} had no effect")
         elif not evidence.in_flight.get(kind, 0):
             missing.append(f"the fault {kind} had no effect while operations were under way")
+    if "damage" in evidence.effects:
+        missing += _damage_shortfalls(evidence.details.get("damage", {}), evidence.seconds)
+    if "churn" in evidence.effects and evidence.seconds >= CHURN_ALL_S:
+        told = evidence.details.get("churn", {})
+        missing += [f"no change was of this sort: {name}" for name in CHURN if not told.get(name)]
     if not evidence.keys or evidence.keys_settled < evidence.keys:
         missing.append(f"{evidence.keys_settled} of {evidence.keys} keys were read at the end")
+    return missing
+
+
+def _damage_shortfalls(told: Mapping[str, int], seconds: float) -> list[str]:
+    missing = []
+    damages, decided = told.get("damages", 0), told.get("inside decided records", 0)
+    wanted = max(1, round(min(DAMAGES, seconds * DAMAGES_PER_SECOND)))
+    if damages < wanted:
+        missing.append(f"only {damages} places were damaged; {wanted} are asked")
+    if decided < DECIDED_SHARE_MIN * damages:
+        missing.append(f"only {decided} of {damages} damages were inside decided records")
+    cured = told.get("mended", 0) + told.get("lost with a node", 0)
+    if cured < damages:
+        missing.append(f"only {cured} of {damages} damages were mended, or lost with a node")
     return missing
 
 

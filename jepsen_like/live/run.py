@@ -20,7 +20,7 @@ from jepsen_like.live.asking import MACHINE, ClientAsker
 from jepsen_like.live.cluster import ClusterFailed, LiveCluster, open_cluster
 from jepsen_like.live.driver import Driver
 from jepsen_like.live.generator import TimeLimit
-from jepsen_like.live.menu import needs_node_program
+from jepsen_like.live.menu import needs_node_program, network_for
 from jepsen_like.live.nemesis import Nemesis
 from jepsen_like.live.plan import FINAL_TIMEOUT_S, HEAL_TIMEOUT_S, Plan
 from jepsen_like.live.recorder import Clock, Recorder
@@ -101,6 +101,7 @@ class Run:
         self.effects: Counter[str] = Counter()
         self.in_flight: Counter[str] = Counter()
         self.leader_effects: Counter[str] = Counter()
+        self.details: dict[str, Counter[str]] = {}
         self.trouble = ""
         """Why it ended before it was through."""
         self.findings: list[str] = []
@@ -159,7 +160,7 @@ class Run:
                 replicas=plan.replicas,
                 machines={MACHINE: plan.machine},
                 program="node" if needs_node_program(plan.kinds) else "serve",
-                network=plan.network,
+                network=network_for(plan.kinds, plan.network),
                 transport=plan.transport,
                 sites=SITES,
             ) as cluster,
@@ -197,6 +198,7 @@ class Run:
         # The very objects: what a run that ends early has seen, it has seen.
         self.bands, self.effects = nemesis.bands, nemesis.effects
         self.in_flight, self.leader_effects = nemesis.in_flight_effects, nemesis.leader_effects
+        self.details = nemesis.details
         with self._phase(FAULTS):
             self._tell_of_faults(True)
             async with trio.open_nursery() as nursery:
@@ -218,6 +220,12 @@ class Run:
             await cluster.wait_equal(HEAL_TIMEOUT_S)
         except ClusterFailed as failure:
             self.findings.append(f"the cluster did not recover: {failure}")
+        for node, status in (await cluster.statuses(HEAL_TIMEOUT_S)).items():
+            members = status and [each["node"] for each in status["configuration"]["members"]]
+            if members != list(cluster.nodes):
+                self.findings.append(
+                    f"node {node} says that the members are {members}, not {list(cluster.nodes)}"
+                )
 
     async def _all(self, step: Callable[[Load], Awaitable[None]]) -> None:
         async with trio.open_nursery() as nursery:

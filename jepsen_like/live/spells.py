@@ -46,6 +46,10 @@ class Spell:
         effects: What it is known to have done; final when it has ended.
         struck: Whether anything was done at all.
         held: The nodes that no other spell may choose meanwhile.
+        counts: What else is to be told of what it did, by name.
+        needs_health: Whether it can only come to its end once others have.
+        during: What goes on after it struck, at its own pace. May be cut short: ``end`` does then
+            what is left to do.
         end: Takes it back, and counts what could not be counted before.
     """
 
@@ -57,6 +61,9 @@ class Spell:
     effects: int = 0
     struck: bool = False
     held: tuple[NodeId, ...] = ()
+    counts: Counter[str] = field(default_factory=Counter)
+    needs_health: bool = False
+    during: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
     end: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
 
 
@@ -113,6 +120,10 @@ class Stage:
             return None
         self.held.update(nodes)
         return Spell(kind, named(nodes), nodes, leader in nodes, held=nodes)
+
+    def is_killed(self, node: NodeId) -> bool:
+        """Whether a spell that takes everybody holds a node beside its own: that one starts it."""
+        return self.held[node] > 1
 
     def running(self) -> list[NodeId]:
         """Return the nodes whose processes live."""

@@ -38,6 +38,8 @@ def facts_of(run: Run, judged: Judged, replay: str) -> Facts:
         counts[f"{kind}, operations under way"] = run.in_flight[kind]
         if run.leader_effects[kind]:
             counts[f"{kind}, of the leader"] = run.leader_effects[kind]
+        for name, count in run.details.get(kind, {}).items():
+            counts[f"{kind}: {name}"] = count
     return Facts(
         title=f"live run: {plan.workload.name} on {plan.replicas} nodes under {faults}",
         verdict=judged.verdict,

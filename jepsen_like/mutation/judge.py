@@ -28,7 +28,7 @@ BEHIND_A_LOOP = "hang"
 """The check that this counts as."""
 
 
-SIMULATED = ("cluster", "elections")
+SIMULATED = ("cluster", "elections", "years")
 """Profiles whose findings can be shrunk."""
 
 

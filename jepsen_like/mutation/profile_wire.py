@@ -19,12 +19,16 @@ from jepsen_like.mutation.profiles import Finding
 from paxos import codec
 from paxos.codec import INTEGER_MAX, ProtocolError
 from paxos.core.ballot import BALLOT_ZERO, Ballot
+from paxos.core.config import Change, Configuration
 from paxos.core.ids import Voter
 from paxos.core.messages import (
+    NO_DIGEST,
     Accept,
     Accepted,
+    AdminAnswer,
     CancelWatch,
     CatchUp,
+    Compacted,
     Decided,
     Heartbeat,
     HeartbeatAnswer,
@@ -38,17 +42,29 @@ from paxos.core.messages import (
     Promise,
     Read,
     ReadAnswer,
+    Reconfigure,
     Redirect,
     Report,
     Result,
     Results,
     SessionOpened,
+    Settle,
+    Settled,
+    SnapshotChunk,
+    SnapshotName,
+    SnapshotOffer,
+    SnapshotRequest,
+    StateDigest,
     Status,
     StatusAnswer,
     StatusRequest,
     Submit,
+    TakeOver,
+    TakeSnapshot,
+    TransferLeader,
     Watch,
 )
+from paxos.core.quorum import Quorums
 from paxos.core.records import (
     AcceptedRecord,
     DecidedRecord,
@@ -67,6 +83,11 @@ FRAMES_PER_SEED = 60
 FRAME_BYTES_MAX = 2_000
 
 _BALLOT, _VALUE = Ballot(7, 2), Value(1_700, b"\xc4\x02hi")
+_CONFIGURATION = Configuration(4, Quorums.majority([Voter(n, 100 + n) for n in (1, 2, 3)]))
+_CHANGE = Value(None, b"", Change(_CONFIGURATION))
+_NAME = SnapshotName(40, 1_000, bytes(range(16)))
+_OFFER, _ASK = SnapshotOffer(_NAME, 41), SnapshotRequest(_NAME, 1_000)
+_CHUNK = SnapshotChunk(_NAME, 995, b"bytes")
 
 PEER: tuple[Message, ...] = (
     Prepare(_BALLOT, 41),
@@ -78,6 +99,16 @@ PEER: tuple[Message, ...] = (
     HeartbeatAnswer(300, _BALLOT, BALLOT_ZERO, False, 41, 9),
     CatchUp(41),
     Decided(42, (_VALUE, NOOP), 43),
+    Promise(_BALLOT, 41, None, 41, 0, 9, (Report(42, _BALLOT, _CHANGE),), ((43, 44),)),
+    Accept(_BALLOT, 42, _CHANGE, 41),
+    Heartbeat(300, _BALLOT, True, 41, StateDigest(40, b"digest"), StateDigest(41, b"results")),
+    Compacted(_BALLOT, Ballot(8, 3), 30, 41),
+    Settle(41),
+    Settled(41),
+    TakeOver(_BALLOT),
+    _OFFER,
+    _ASK,
+    _CHUNK,
 )
 CLIENT: tuple[Message, ...] = (
     OpenSession(0x1122334455667788),
@@ -86,6 +117,10 @@ CLIENT: tuple[Message, ...] = (
     Watch(4, "config", b"key", 41),
     CancelWatch(4),
     StatusRequest(4),
+    Reconfigure(4, _CONFIGURATION),
+    TransferLeader(4, 2),
+    TakeSnapshot(4),
+    _ASK,
 )
 ANSWERS: tuple[Message, ...] = (
     SessionOpened(0x1122334455667788, 5),
@@ -94,6 +129,9 @@ ANSWERS: tuple[Message, ...] = (
     Overloaded(5, 9, 100, "too much waits"),
     ReadAnswer(4, Status.DONE, 42, b"value"),
     StatusAnswer(4, b"{}"),
+    AdminAnswer(4, Status.REFUSED, 41, "node 3 is down"),
+    _OFFER,
+    _CHUNK,
 )
 RECORDS: tuple[Record, ...] = (
     PromisedRecord(_BALLOT),
@@ -101,6 +139,7 @@ RECORDS: tuple[Record, ...] = (
     AcceptedRecord(_BALLOT, 42, _VALUE),
     DecidedRecord(43, NOOP),
     WatermarkRecord(_BALLOT, 41),
+    AcceptedRecord(_BALLOT, 42, _CHANGE),
 )
 FAMILIES: tuple[tuple[Callable[[bytes], object], tuple[Message, ...]], ...] = (
     (codec.decode_peer, PEER),
@@ -171,6 +210,7 @@ def _handshake(rng: random.Random) -> None:
     mine = Welcome("c0ffee", 1, voters[1].incarnation, 11)
     hello = Hello("c0ffee", Kind.REPLICA, 2, voters[2].incarnation, 22, 1)
     _expect(refusal(hello, mine, voters) is None, "handshake", "a member is refused")
+    _expect(refusal(hello, mine, voters, 2) is not None, "handshake", "an old release is let in")
     for strange in (
         Hello("decade", Kind.REPLICA, 2, voters[2].incarnation, 22, 1),
         Hello("", Kind.REPLICA, 2, voters[2].incarnation, 22, 1),
@@ -184,6 +224,8 @@ def _handshake(rng: random.Random) -> None:
     answer = Welcome("c0ffee", 2, voters[2].incarnation, 22)
     asked = Hello("c0ffee", Kind.REPLICA, 1, voters[1].incarnation, 11, 2)
     _expect(misdirection(answer, asked, voters[2]) is None, "handshake", "a member is shunned")
+    old = misdirection(answer, asked, voters[2], 2)
+    _expect(old is not None, "handshake", "an old release is taken for a member")
     for wrong in (
         Welcome("decade", 2, voters[2].incarnation, 22),
         Welcome("c0ffee", 3, voters[3].incarnation, 22),
@@ -268,8 +310,9 @@ def _changed(rng: random.Random, found: Any, odd: object) -> Any:
 
 # What a field may hold, by its name: the gate's promise, written down once more.
 _FROM_ONE = frozenset({"slot", "first"})
+_FROM_ZERO = (ReadAnswer, Result, Overloaded, AdminAnswer)
 _BYTES = frozenset({"query", "data", "document"})
-_TEXT = frozenset({"machine", "reason"})
+_TEXT = frozenset({"machine", "reason", "text"})
 _BALLOTS = frozenset({"ballot", "promised", "leader"})
 _TRUTH = frozenset({"connected", "sound"})
 
@@ -278,11 +321,17 @@ def _faults(found: object) -> list[str]:
     """Return the fields that hold what their class does not promise."""
     if isinstance(found, Result):
         return [] if type(found.data) is bytes and _number(found.request) else ["result"]
+    if isinstance(found, SnapshotRequest | SnapshotChunk):
+        size = len(found.data) if isinstance(found, SnapshotChunk) else 0
+        return [] if _name(found.name) and 0 <= found.offset <= found.name.size - size else ["at"]
     names: Sequence[str] = getattr(found, "_fields", ()) or getattr(type(found), "__slots__", ())
     return [name for name in names if not _sound(found, name, getattr(found, name))]
 
 
 def _sound(owner: object, name: str, value: object) -> bool:
+    special = _SPECIAL.get((type(owner), name)) or _SPECIAL.get((object, name))
+    if special is not None:
+        return special(value)
     if name in _TRUTH:
         return type(value) is bool
     if name in _BYTES:
@@ -303,7 +352,7 @@ def _sound(owner: object, name: str, value: object) -> bool:
         return isinstance(value, tuple) and not any(map(_faults, value))
     if name == "through" and isinstance(owner, Promise) and value is None:
         return True
-    first = name in _FROM_ONE and not isinstance(owner, ReadAnswer | Result | Overloaded)
+    first = name in _FROM_ONE and not isinstance(owner, _FROM_ZERO)
     return _number(value, 1 if first else 0)
 
 
@@ -318,14 +367,46 @@ def _ballot(value: object) -> bool:
 def _value(value: object) -> bool:
     if not isinstance(value, Value) or type(value.commands) is not bytes:
         return False
+    if value.change is not None:
+        alone = value.stamp is None and not value.commands
+        return alone and isinstance(value.change.configuration, Configuration)
     return not value.commands if value.stamp is None else _number(value.stamp)
+
+
+def _name(value: object) -> bool:
+    if not isinstance(value, SnapshotName) or len(value.digest) != 16:
+        return False
+    return _number(value.through, 1) and _number(value.size, 1)
+
+
+def _digest(value: object) -> bool:
+    if value == NO_DIGEST:
+        return True
+    return isinstance(value, StateDigest) and _number(value.slot, 1) and value.digest != b""
+
+
+def _ranges(value: Any) -> bool:
+    ends = [end for slots in value for end in slots]
+    return ends == sorted(ends) and all(_number(end, 1) for end in ends)
+
+
+_SPECIAL: dict[tuple[type, str], Callable[[Any], bool]] = {
+    (object, "snapshot"): _digest,
+    (object, "name"): _name,
+    (object, "unknown"): _ranges,
+    (object, "configuration"): lambda value: isinstance(value, Configuration),
+    (Heartbeat, "results"): _digest,
+    (HeartbeatAnswer, "results"): _digest,
+}
+"""Fields that are no number, text or ballot, by their class or (``object``) in any."""
 
 
 def _families(rng: random.Random) -> None:
     """A message of one family is refused where another is expected."""
     for decode, examples in FAMILIES:
         for _, others in (family for family in FAMILIES if family[1] is not examples):
-            stranger = rng.choice(others)
+            # Pieces of snapshots go to replicas and to clients.
+            stranger = rng.choice([each for each in others if each not in examples])
             try:
                 found = decode(codec.encode(stranger))
             except ProtocolError:

@@ -34,6 +34,7 @@ PROFILES = {
     "wire": "jepsen_like.mutation.profile_wire",
     "cluster": "jepsen_like.mutation.profile_cluster",
     "elections": "jepsen_like.mutation.profile_elections",
+    "years": "jepsen_like.mutation.profile_years",
     "storage": "jepsen_like.mutation.profile_storage",
     "processes": "jepsen_like.mutation.profile_processes",
 }

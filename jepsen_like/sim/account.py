@@ -13,9 +13,10 @@ from jepsen_like.checkers.linearizability import check
 from jepsen_like.report.facts import Band, Facts, Phase, Slots, Step
 from jepsen_like.report.trace import read
 from jepsen_like.sim.invariants import NAMES
-from jepsen_like.sim.node import ReplicaFactory, SimNode
+from jepsen_like.sim.node import SimNode
 from jepsen_like.sim.recorder import BUDGET, MODELS, Recorder
 from jepsen_like.sim.replay import Case
+from jepsen_like.sim.setup import ReplicaFactory
 from jepsen_like.sim.simulation import Outcome, Simulation
 from jepsen_like.sim.sweep import Summary
 from jepsen_like.sim.world import World

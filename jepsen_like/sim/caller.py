@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from jepsen_like.sim.client_link import ClientLink
 from jepsen_like.sim.garbler import Garbler
 from jepsen_like.sim.node import SimNode
+from jepsen_like.sim.plan import JOINERS_MAX
 from jepsen_like.sim.streams import stream
 from jepsen_like.sim.world import World
 from paxos.core.client import (
@@ -30,6 +31,9 @@ from paxos.core.client import (
 )
 from paxos.core.ids import Slot
 from paxos.core.messages import ClientAnswer, Level, Redirect
+
+UNKNOWN_S = 0.001
+"""How soon it shows that a name leads nowhere."""
 
 OnEnd = Callable[[Outcome], None]
 
@@ -67,6 +71,8 @@ class Caller:
         self._link_rng = stream(world.seed, "client link", number)
         rng = stream(world.seed, "client", number)
         order = sorted(nodes)
+        if world.plan.churn:  # the names of nodes to come are known before they are there
+            order += [f"n{len(nodes) + number}" for number in range(1, JOINERS_MAX + 1)]
         rng.shuffle(order)
         timeout = world.plan.timing.election_timeout_s
         options = ClientOptions(
@@ -157,7 +163,12 @@ class Caller:
     def _connect(self, endpoint: str) -> None:
         if self.link is not None:
             self.link.close()
-        self.link = ClientLink(self._world, self._link_rng, self, self._nodes[endpoint])
+        self.link = None
+        node = self._nodes.get(endpoint)
+        if node is None:
+            self._world.after(UNKNOWN_S, self._tell, Disconnected(endpoint))
+            return
+        self.link = ClientLink(self._world, self._link_rng, self, node)
         self.link.dial(endpoint not in self.unreachable)
 
     # --- time ---

@@ -14,6 +14,7 @@ from functools import partial
 from jepsen_like.sim.caller import Caller
 from jepsen_like.sim.client_link import ClientLink
 from jepsen_like.sim.invariants import Histories
+from jepsen_like.sim.plan import Plan
 from jepsen_like.sim.recorder import Asked, Recorder
 from jepsen_like.sim.schedule import Schedule
 from jepsen_like.sim.streams import stream
@@ -38,6 +39,14 @@ WATCHED = ""
 
 PATIENCE_S = 120.0
 """Deadline of a patient operation: longer than any simulation waits for it."""
+
+HOPELESS_TIMEOUTS = 20.0
+"""The same, in election timeouts, where damage may leave nobody who could answer."""
+
+
+def patience_s(plan: Plan) -> float:
+    """Return how long a patient operation of a run waits."""
+    return HOPELESS_TIMEOUTS * plan.timing.election_timeout_s if plan.beyond else PATIENCE_S
 
 
 class Turn:
@@ -85,7 +94,7 @@ class SimClient:
 
     Attributes:
         completed: Commands that are known to have run.
-        ended: Operations of any kind and outcome.
+        answered: Operations of any kind that were answered, and not only given up.
         begun: Commands and reads that were asked for.
     """
 
@@ -100,7 +109,7 @@ class SimClient:
     ) -> None:
         self.number = caller.number
         self.completed = 0
-        self.ended = 0
+        self.answered = 0
         self.begun = 0
         self._world = world
         self._plan = world.plan
@@ -114,6 +123,7 @@ class SimClient:
         self._working = 0  # workers that have something left to do
         self._busy = True  # begins new operations
         self._think_s = world.plan.think_s
+        self._patience_s = patience_s(world.plan)
         self._written: dict[bytes, bytes] = {}  # by key: what this client wrote last
         self._watches = watches
         self._watched = (b"", 0)  # key, and how many of its elements were told
@@ -157,8 +167,8 @@ class SimClient:
         """Begin no more, but write once and read once, which must be done."""
         self._busy = False
         self._finals.last = False
-        self._submit([self._command(self._finals)], PATIENCE_S, self._finals, final=True)
-        self._read(Level.LINEARIZABLE, PATIENCE_S, self._finals, final=True)
+        self._submit([self._command(self._finals)], self._patience_s, self._finals, final=True)
+        self._read(Level.LINEARIZABLE, self._patience_s, self._finals, final=True)
         self._caller.leave()
 
     # --- the workload ---
@@ -184,7 +194,7 @@ class SimClient:
         rng = turn.rng
         impatient = rng.random() < self._plan.impatient
         timeout = self._plan.timing.election_timeout_s
-        patience = rng.random() * 2 * timeout if impatient else PATIENCE_S
+        patience = rng.random() * 2 * timeout if impatient else self._patience_s
         if rng.random() < self._plan.reads:
             self._read(rng.choice((Level.LINEARIZABLE, *Level)), patience, turn)
             self._caller.leave()
@@ -271,13 +281,15 @@ class SimClient:
     def _watch(self) -> None:
         key, start = self._watched
         words = operation(b"a", key, b"%d" % start)
-        self._caller.watch(REGISTERS, words, PATIENCE_S, partial(self._told, self._caller.link))
+        self._caller.watch(
+            REGISTERS, words, self._patience_s, partial(self._told, self._caller.link)
+        )
         self._caller.leave()
 
     def _watch_changes(self) -> None:
         words = watch_query(WATCHED, self._changes)
         told = partial(self._told_changes, self._caller.link)
-        self._caller.watch(EDGE_CONFIG, words, PATIENCE_S, told)
+        self._caller.watch(EDGE_CONFIG, words, self._patience_s, told)
         self._caller.leave()
 
     # --- outcomes ---
@@ -297,7 +309,7 @@ class SimClient:
             self._histories.unknown()
         self._ended(op, outcome)
         if op.final and not isinstance(outcome, Done | Failed):
-            self._submit([self._command(self._finals)], PATIENCE_S, self._finals, final=True)
+            self._submit([self._command(self._finals)], self._patience_s, self._finals, final=True)
             self._world.after(self._think_s, self._caller.leave)
 
     def _read_ended(self, op: Operation, outcome: Outcome) -> None:
@@ -307,11 +319,11 @@ class SimClient:
             self._histories.read(op.words, op.floor, slot, data, linearizable, self.number)
         self._ended(op, outcome)
         if op.final and not isinstance(outcome, Done | Failed):
-            self._read(op.level, PATIENCE_S, self._finals, final=True)
+            self._read(op.level, self._patience_s, self._finals, final=True)
             self._world.after(self._think_s, self._caller.leave)
 
     def _ended(self, op: Operation, outcome: Outcome) -> None:
-        self.ended += 1
+        self.answered += isinstance(outcome, Done | Failed)
         if self._recorder is not None:
             self._recorder.ends(op.asked, outcome)
         self._waiting -= 1
@@ -319,9 +331,9 @@ class SimClient:
             self._go_on(op.turn)
 
     def _told(self, asked_on: ClientLink | None, outcome: Outcome) -> None:
-        self.ended += 1
         key, start = self._watched
         if isinstance(outcome, Done):
+            self.answered += 1
             if self._caller.link is not asked_on:
                 self._histories.resumed()
             elements = outcome.data.split(b",")
@@ -330,8 +342,8 @@ class SimClient:
         self._world.after(self._think_s, self._watch)
 
     def _told_changes(self, asked_on: ClientLink | None, outcome: Outcome) -> None:
-        self.ended += 1
         if isinstance(outcome, Done):
+            self.answered += 1
             if self._caller.link is not asked_on:
                 self._histories.resumed()
             batch = decode_watch(outcome.data)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from jepsen_like.sim.network import DETECT_S
 from jepsen_like.sim.schedule import Episode
@@ -17,8 +17,31 @@ from paxos import codec
 from paxos.core.messages import ClientAnswer, ClientMessage
 
 if TYPE_CHECKING:
-    from jepsen_like.sim.caller import Caller
+    from jepsen_like.sim.garbler import Garbler
     from jepsen_like.sim.node import SimNode
+
+
+class Dialler(Protocol):
+    """Whoever dials. ``link`` is the present connection, or the dial under way."""
+
+    link: ClientLink | None
+
+    @property
+    def garbler(self) -> Garbler | None:
+        """Garbles frames, if there is one."""
+
+    @property
+    def garbling(self) -> random.Random:
+        """Decides which frames are garbled, and how."""
+
+    def connected(self, link: ClientLink) -> None:
+        """A node that was dialled is there."""
+
+    def disconnected(self, link: ClientLink) -> None:
+        """The connection broke, or could not be made."""
+
+    def receive(self, link: ClientLink, message: ClientAnswer) -> None:
+        """An answer came."""
 
 
 class ClientLink:
@@ -31,7 +54,7 @@ class ClientLink:
         node: Where it leads.
     """
 
-    def __init__(self, world: World, rng: random.Random, caller: Caller, node: SimNode) -> None:
+    def __init__(self, world: World, rng: random.Random, caller: Dialler, node: SimNode) -> None:
         self.node = node
         self.open = False
         self._world = world

@@ -22,7 +22,7 @@ from paxos.core.messages import ClientAnswer, ClientMessage, PeerMessage
 from paxos.core.records import Recovered
 
 if TYPE_CHECKING:
-    from jepsen_like.sim.node import NodeSetup
+    from jepsen_like.sim.setup import NodeSetup
     from paxos.core.replica import Replica
 
 
@@ -89,7 +89,7 @@ class Garbler:
             self._victims += 1
             self._victim = self._setup.factory(
                 self._voter,
-                self._setup.configurations,
+                self._setup.configurations(),
                 Recovered(),
                 self._setup.machines(),
                 stream(self._world.seed, "victim", self._victims),

@@ -15,14 +15,17 @@ from typing import TYPE_CHECKING, cast
 from jepsen_like.sim.disk import Found
 from jepsen_like.sim.invariants import Violation, require
 from paxos.core.effects import Persist, Send
-from paxos.core.ids import Voter
+from paxos.core.ids import Slot, Voter
 from paxos.core.limits import Limits
-from paxos.core.records import Record
-from paxos.runtime.writer import WRITE_OVERHEAD, Writer
+from paxos.core.messages import SnapshotName
+from paxos.core.records import AcceptedRecord, DecidedRecord, Record, replay
+from paxos.runtime.writer import CHANGE_BYTES_MAX, WRITE_OVERHEAD, Writer
 from paxos.storage.base import (
     DataDamaged,
     DirectoryInUse,
     Identity,
+    Loaded,
+    SnapshotWriter,
     StorageError,
     StorageFull,
 )
@@ -47,6 +50,14 @@ NEVER = 2**62
 
 DIRECTORY = Path("/data")
 
+LATEST_SHARE = 0.5
+LATEST_BYTES = 1_500
+"""How often rot strikes what was written last, so that slots are lost that are not decided yet, and
+how many bytes of it: some batches."""
+
+ROTTING = ("segment-", "snapshot-")
+"""How the names of files begin that may rot. Others are small and are read at every start."""
+
 
 class LogDisk:
     """One node's data directory on a machine of its own. Implements ``NodeDisk``.
@@ -54,16 +65,19 @@ class LogDisk:
     Args:
         voter: Whose directory it is.
         limits: What the node must always have room for.
+        changes: Whether that includes a change of the configuration: larger segments, so fewer.
     """
 
-    def __init__(self, voter: Voter, limits: Limits) -> None:
+    def __init__(self, voter: Voter, limits: Limits, changes: bool = False) -> None:
         self._identity = Identity(CLUSTER, voter.node, voter.incarnation)
         self._disk = ModelDisk()
-        self._room_min = max(limits.batch_bytes_max, limits.submission_bytes_max) + WRITE_OVERHEAD
+        largest = max(limits.batch_bytes_max, limits.submission_bytes_max)
+        self._room_min = max(largest, CHANGE_BYTES_MAX * changes) + WRITE_OVERHEAD
         self._segment_bytes = max(SEGMENT_BYTES_MIN, -(-2 * self._room_min // BLOCK) * BLOCK)
         create(DIRECTORY, self._identity, disk=self._disk)
         self._durable: list[Record] = []  # everything that was said to be
-        self._unwritten = 0  # records staged or under way
+        self._unwritten: list[Record] = []  # staged or under way
+        self._in_doubt: list[Record] = []  # the same, when the process died
         self._rotten = False  # bytes were changed behind the log's back
         self._storage: SegmentStorage | None = None
         self._writer: Writer | None = None
@@ -79,7 +93,7 @@ class LogDisk:
         self._storage = storage
         try:
             loaded = storage.load()
-            if loaded.damage is not None:
+            if loaded.damage is not None and loaded.damage.hides_promise:
                 raise DataDamaged("; ".join(loaded.damage.findings))
         except StorageFull:
             self.close()
@@ -88,20 +102,62 @@ class LogDisk:
             require(self._rotten, 10, "n{}: a mere crash is damage: {}", self._identity.node, error)
             self.close()
             raise
-        records, durable = list(loaded.records), self._durable
-        text = "n{} finds {} records, and not the {} that were durable"
-        same = records[: len(durable)] == durable
-        require(same, 7, text, self._identity.node, len(records), len(durable))
-        survived = records[len(durable) :]
-        self._durable = records
+        survived = self._compare(loaded)
+        self._durable = list(loaded.records)
         self._sync = _Sync(storage)
         # A writer appends, and asks for the room there is: no more of a storage is needed.
         self._writer = Writer(cast("Storage", self._sync), self._sync)
-        return Found(records, survived, bool(storage.torn))
+        unknown = () if loaded.damage is None else loaded.damage.unknown
+        return Found(
+            self._durable,
+            survived,
+            bool(storage.torn),
+            loaded.snapshot,
+            loaded.compacted_through,
+            unknown,
+        )
+
+    def _compare(self, loaded: Loaded) -> Sequence[Record]:
+        """Hold what was found to what was durable. Returns what is there beyond that."""
+        node, damage = self._identity.node, loaded.damage
+        require(damage is None or self._rotten, 10, "n{}: a crash is damage: {}", node, damage)
+        survived = self._survived(loaded.records)
+        kept = loaded.records[: len(loaded.records) - len(survived)]
+        text = "n{} finds {} records, and not the {} that were durable"
+        if damage is None and not loaded.compacted_through:
+            found = list(kept)
+            require(found == self._durable, 7, text, node, len(found), len(self._durable))
+        elif damage is None:
+            wanted = [each for each in self._durable if _says(each, loaded.compacted_through)]
+            found = [each for each in kept if _says(each, loaded.compacted_through)]
+            require(found == wanted, 7, text, node, len(found), len(wanted))
+        else:
+            self._compare_damaged(kept, loaded.compacted_through, damage.unknown)
+        return survived
+
+    def _compare_damaged(
+        self, kept: Sequence[Record], above: Slot, unknown: Sequence[tuple[Slot, Slot]]
+    ) -> None:
+        """What a damaged log does not say is in doubt must be as it was."""
+        before, after = replay(self._durable).held, replay(kept).held
+        text = "n{} held {} in slot {}, has lost it to damage, and does not say so"
+        for slot, held in before.items():
+            if slot <= above or any(first <= slot <= last for first, last in unknown):
+                continue
+            found = after.get(slot)
+            same = found is not None and found.value == held.value
+            require(same, 10, text, self._identity.node, held.value, slot)
+
+    def _survived(self, records: Sequence[Record]) -> Sequence[Record]:
+        """Return the most of what was in doubt that stands at the end."""
+        for count in range(min(len(self._in_doubt), len(records)), 0, -1):
+            if list(records[-count:]) == self._in_doubt[:count]:
+                return records[-count:]
+        return ()
 
     def stage(self, persist: Persist) -> None:
         """Hand a write over to the writer."""
-        self._unwritten += len(persist.records)
+        self._unwritten += persist.records
         self._open_writer().stage(persist)
 
     def write(self) -> tuple[list[Send], bool]:
@@ -120,13 +176,15 @@ class LogDisk:
             text = "n{} wrote what there was no room for: {}"
             raise Violation(0, text.format(self._identity.node, error)) from error
         self._durable += records
-        self._unwritten -= len(records)
+        del self._unwritten[: len(records)]
         return records
 
     def has_room(self) -> bool:
         """Reserve if the runtime would; whether there is room for another batch now."""
         storage = self._storage
-        if storage is None or storage.room_bytes >= self._room_min:
+        if storage is None:
+            return True
+        if storage.room_bytes >= self._room_min and not storage.reserve_due:
             return True
         try:
             storage.reserve()
@@ -150,9 +208,31 @@ class LogDisk:
             self._disk.power_cut([each for each in self._disk.unsynced() if rng.random() < kept])
         else:
             self._disk.kill()
-        lost, self._unwritten = self._unwritten, 0
+        self._in_doubt, self._unwritten = self._unwritten, []
         self._storage = self._writer = self._sync = None
-        return (), lost
+        return (), len(self._in_doubt)
+
+    # --- snapshots ---
+
+    def begin_snapshot(self, through: Slot) -> SnapshotWriter:
+        """Begin to write one."""
+        return self._open_storage().begin_snapshot(through)
+
+    def read_snapshot(self, name: SnapshotName, offset: int, length: int) -> bytes:
+        """Return bytes of one."""
+        return self._open_storage().read_snapshot(name, offset, length)
+
+    def finish_in_crash(self, draft: SnapshotWriter, rng: random.Random) -> None:
+        """Let the process die somewhere on the way."""
+        self._disk.crash_at(self._disk.steps + rng.choice(CRASH_STEPS))
+        try:
+            draft.finish()
+        except (Crashed, StorageError):
+            pass  # it ends here
+
+    def compact(self, through: Slot) -> None:
+        """Let go, with the next write."""
+        self._open_storage().compact(through)
 
     # --- what goes wrong ---
 
@@ -165,14 +245,22 @@ class LogDisk:
         self._disk.capacity = 0 if full else None
 
     def rot(self, rng: random.Random) -> int:
-        """Flip bits in what was durably written. Returns how many."""
-        names = [name for name in self._disk.names(DIRECTORY) if name.startswith("segment-")]
+        """Flip bits where something was durably written: in the log, or in a snapshot.
+
+        Returns:
+            How many.
+        """
+        names = [name for name in self._disk.names(DIRECTORY) if name.startswith(ROTTING)]
+        written = [DIRECTORY / name for name in names if any(self._disk.read(DIRECTORY / name))]
         flips = 0
-        for _ in range(rng.choice((1, 1, 2, 8))):
-            path = DIRECTORY / rng.choice(names)
-            used = len(self._disk.read(path).rstrip(b"\0"))
-            if used:
-                self._disk.flip(path, rng.randrange(used), rng.randrange(8))
+        for _ in range(rng.choice((1, 1, 2, 3)) if written else 0):
+            path = rng.choice(written)
+            data = self._disk.read(path)
+            places = [offset for offset, byte in enumerate(data) if byte]
+            latest = rng.random() < LATEST_SHARE
+            start = rng.choice(places[-LATEST_BYTES:] if latest else places)
+            for offset in range(start, min(start + rng.choice((1, 1, 100)), len(data))):
+                self._disk.flip(path, offset, rng.randrange(8))
                 flips += 1
         self._rotten = self._rotten or flips > 0
         return flips
@@ -191,6 +279,11 @@ class LogDisk:
             self._storage.close()
         self._disk.kill()
         self._storage = self._writer = self._sync = None
+
+    def _open_storage(self) -> SegmentStorage:
+        if self._storage is None:
+            raise LookupError(f"the log of n{self._identity.node} is not open")
+        return self._storage
 
     def _open_writer(self) -> Writer:
         if self._writer is None:
@@ -241,3 +334,8 @@ class _Sync:
 
     def close(self) -> None:
         """Nothing runs beside the simulation."""
+
+
+def _says(record: Record, above: Slot) -> bool:
+    """Whether a record says what is in a slot above ``above``."""
+    return isinstance(record, AcceptedRecord | DecidedRecord) and record.slot > above

@@ -115,21 +115,59 @@ MARKS = (
     Mark("barrier round was lost", "a leader lost its ballot while reads waited"),
     Mark("read waited for its slot", "a read came to a node that lagged behind it"),
     Mark("watch resumed over a reconnect", "no change may be told twice, or not at all"),
-    # Not built yet.
-    Mark("snapshot outran the log", "a node lacks slots that no peer holds any more", "snapshots"),
-    Mark("snapshot transfer resumed", "chunks of two transfers must not be mixed", "snapshots"),
-    Mark("accept of a compacted slot", "it must not look empty", "snapshots"),
+    # Snapshots.
+    Mark("snapshot outran the log", "a node lacks slots that no peer holds any more"),
+    Mark("caught up by a snapshot", "state, sessions and configurations come from elsewhere"),
+    Mark("fetched snapshot came too late", "an older one must not roll the state back"),
+    Mark("restart from a snapshot", "the log below it is gone, and must not be missed"),
+    Mark(
+        "fetch was resumed after a broken connection",
+        "pieces that came before it must not be mixed with others",
+    ),
+    Mark("fetch went on at another helper", "the same, with pieces of two helpers"),
+    Mark("accept of a compacted slot", "it must not look empty"),
+    Mark(
+        "promise had forgotten what its asker lacked",
+        "it says nothing of slots that are decided, and must not count for them",
+    ),
+    Mark("leader caught up before it led", "the same, and it got them from elsewhere"),
+    # Membership.
+    Mark("configuration was changed", "from some slot on other voters count"),
     Mark(
         "configuration changed under load",
         "two quorum systems govern neighbouring slots",
-        "membership",
     ),
-    Mark("removed node asked for votes", "it must disturb nobody", "membership"),
-    Mark("removed leader handed over", "it leads slots in which it has no vote", "membership"),
+    Mark("all voters were changed at once", "no voter of the old ones tells the new ones anything"),
+    Mark("quorums were changed", "the same voters, and other sets of them suffice"),
+    Mark("change was void", "two were made from one configuration, and the later must not count"),
+    Mark("change was refused", "whoever asks must be told, and nothing may come of it"),
+    Mark(
+        "change was proposed again by another leader",
+        "whether it stands is not for the leader to say that began it",
+    ),
+    Mark("removed node asked for votes", "it must disturb nobody"),
+    Mark("removed leader finished its own removal", "it leads slots in which it has no vote"),
+    Mark("removed leader handed over", "it must not leave before somebody else can lead"),
+    Mark("leader handed over", "the successor campaigns though it hears a leader"),
+    Mark("joined node became the leader", "it never had most of the log"),
+    Mark("machine was wiped right after its removal", "that is what done means"),
+    Mark("lost node was replaced", "what it promised is gone, and must not be missed"),
+    Mark("witness was a voter", "a vote that runs no state machine"),
+    Mark("witness made the quorum", "without its vote the value were not chosen"),
+    Mark("witness compacted", "what it forgets, full voters must have"),
+    # Damage.
+    Mark("damaged node started with unknown slots", "what it does not know it must not deny"),
+    Mark("state was lost and votes were not", "it votes, and fetches a snapshot"),
+    Mark(
+        "promise did not count for an unknown slot",
+        "a value may be chosen there that nobody else reports",
+    ),
+    Mark("unknown slot was mended by accepting anew", "a higher ballot overrules what was lost"),
+    Mark("unknown slot was mended by its decided value", "a peer gave it back"),
+    Mark("unknown slot was mended by a snapshot", "the same, with all below it"),
+    # Not built yet.
     Mark("lease held against a campaign", "no other ballot may complete phase 1", "leases"),
     Mark("lease ended while reads waited", "they need a barrier after all", "leases"),
-    Mark("unknown slot was mended", "damage took a value, a peer gave it back", "damage repair"),
-    Mark("witness made the quorum", "a vote that runs no state machine counted", "witnesses"),
 )
 """Every mark there is, in the order in which they are told."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from jepsen_like.sim.faults import clocks, disks, elections, links, permanent, processes
+from jepsen_like.sim.faults import churn, clocks, disks, elections, links, permanent, processes
 from jepsen_like.sim.faults.site import Begin, Site, Strike, Undo
 from jepsen_like.sim.node import SimNode
 from jepsen_like.sim.schedule import Episode, Schedule, Spell
@@ -21,8 +21,9 @@ KINDS: dict[str, Begin] = {
     **elections.KINDS,
     **disks.KINDS,
     **clocks.KINDS,
+    **churn.KINDS,
 }
-"""How each kind of spell begins. Its names are ``plan.SPELLS``."""
+"""How each kind of spell begins. Its names are ``plan.SPELLS`` and ``plan.CHURN``."""
 
 
 class Nemesis:

@@ -7,62 +7,64 @@ record, message and command that passes through is shown to the checkers.
 
 from __future__ import annotations
 
-import random
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from jepsen_like.sim.disk import Found, NodeDisk, SimDisk
-from jepsen_like.sim.invariants import Invariants, NodeFacts, Violation, describe
-from jepsen_like.sim.log_disk import LogDisk
+from jepsen_like.sim.disk import Found
+from jepsen_like.sim.invariants import Invariants, Violation
+from jepsen_like.sim.machine import Machine, make_disk
 from jepsen_like.sim.network import Network
-from jepsen_like.sim.plan import Plan
+from jepsen_like.sim.setup import NodeSetup, Observed
+from jepsen_like.sim.snapshots import SnapshotDesk, recall
 from jepsen_like.sim.streams import stream
 from jepsen_like.sim.world import World
 from paxos import codec
-from paxos.core.config import Configurations
-from paxos.core.effects import Persist, Reply, Send
+from paxos.core.effects import (
+    Compact,
+    Effect,
+    Persist,
+    Reply,
+    SaveSnapshot,
+    Send,
+    ServeSnapshot,
+    StoreChunk,
+)
 from paxos.core.events import (
+    AdminRequested,
     ClientGone,
     DeadlinePassed,
-    DiskFull,
     Event,
     PeerConnected,
     PeerDisconnected,
     ReadsRequested,
     Received,
+    SnapshotSaved,
     Submission,
     Submitted,
     WatchCancelled,
     WatchRequested,
 )
-from paxos.core.executor import Unpack
-from paxos.core.ids import ClientId, Instant, Voter
-from paxos.core.limits import Limits, Timing
+from paxos.core.ids import ClientId, Instant, NodeId, Voter
 from paxos.core.messages import (
     CancelWatch,
     ClientMessage,
     OpenSession,
     PeerMessage,
     Read,
+    Reconfigure,
     Submit,
+    TakeSnapshot,
+    TransferLeader,
     Watch,
 )
-from paxos.core.records import Record, Recovered, replay
+from paxos.core.records import Recovered, replay
 from paxos.core.replica import ALL_ROLES, Replica, Role
-from paxos.core.state_machine import Stamp, StateMachine, Watchable
-from paxos.storage.base import StorageError, StorageFailed, StorageFull
+from paxos.core.state_machine import StateMachine
+from paxos.storage.base import StorageError, StorageFull
 
 if TYPE_CHECKING:
     from jepsen_like.sim.client_link import ClientLink
-
-EPOCH_US = 1_700_000_000_000_000
-"""What wall clocks show when a simulation begins, in microseconds."""
-
-_new_instant: Callable[[tuple[float, int]], Instant] = partial(tuple.__new__, Instant)
-# A tuple's own constructor: one is made for every pass.
 
 ROUNDING_S = 1e-7
 """How early a wake-up may come because two clocks are converted into one another."""
@@ -71,106 +73,7 @@ RETRY_START_S = 0.2
 """A node that finds no room to begin with is started again after this long."""
 
 
-class ReplicaFactory(Protocol):
-    """Makes what is simulated: the production Replica, or a variant of it."""
-
-    def __call__(
-        self,
-        me: Voter,
-        configurations: Configurations,
-        recovered: Recovered,
-        machines: Mapping[str, StateMachine],
-        rng: random.Random,
-        unpack: Unpack,
-        now: Instant,
-        *,
-        limits: Limits,
-        timing: Timing,
-        roles: frozenset[Role] = ...,
-    ) -> Replica:
-        """Return a replica that has recovered."""
-
-
-class Observed:
-    """A state machine that tells the checkers what it runs."""
-
-    def __init__(
-        self, name: str, machine: StateMachine, facts: NodeFacts, invariants: Invariants
-    ) -> None:
-        self._name = name
-        self._machine = machine
-        self._watched = machine if isinstance(machine, Watchable) else None
-        self._facts = facts
-        self._runs = invariants.machines.runs
-
-    def apply(self, command: bytes, at: Stamp) -> bytes:
-        """Run and report."""
-        try:
-            result = self._machine.apply(command, at)
-        except Exception as error:
-            self._runs(self._facts, self._name, at, command, describe(error), True)
-            raise
-        self._runs(self._facts, self._name, at, command, result, False)
-        return result
-
-    def query(self, query: bytes) -> bytes:
-        """Pass on."""
-        return self._machine.query(query)
-
-    def watch(self, query: bytes) -> bytes | None:
-        """Pass on."""
-        return None if self._watched is None else self._watched.watch(query)
-
-    def snapshot(self) -> Iterable[bytes]:
-        """Pass on."""
-        return self._machine.snapshot()
-
-    def restore(self, chunks: Iterable[bytes]) -> None:
-        """Pass on."""
-        self._machine.restore(chunks)
-
-
-class Clock:
-    """One node's clocks: off, fast or slow against the simulation's time."""
-
-    def __init__(self, rate: float, offset: float) -> None:
-        self._rate = rate
-        self._offset = offset
-        self.wall_error_us = 0
-
-    def leap(self, seconds: float) -> None:
-        """Let the monotonic clock show that more time has passed."""
-        self._offset += seconds
-
-    def read(self, time: float) -> Instant:
-        """Return what the clocks show at ``time``."""
-        elapsed = time * self._rate
-        wall = EPOCH_US + int(elapsed * 1e6) + self.wall_error_us
-        return _new_instant((self._offset + elapsed, wall))
-
-    def when(self, monotonic: float) -> float:
-        """Return the time at which the monotonic clock shows ``monotonic``."""
-        return (monotonic - self._offset) / self._rate
-
-
-@dataclass(frozen=True, slots=True)
-class NodeSetup:
-    """What every node of a cluster is made with.
-
-    Attributes:
-        configurations: Who votes.
-        factory: Makes a node's replica, at each start.
-        machines: Makes the state machines that a node hosts, at each start.
-        unpack: Decodes a batch.
-    """
-
-    configurations: Configurations
-    factory: ReplicaFactory
-    machines: Callable[[], Mapping[str, StateMachine]]
-    unpack: Unpack
-
-
-class SimNode:
+class SimNode(Machine):
     """One node, over all its lives.
 
     Args:
@@ -179,6 +82,7 @@ class SimNode:
         invariants: The checkers.
         voter: Who it is.
         setup: What its replicas are made with.
+        witness: It votes and keeps no state.
     """
 
     def __init__(
@@ -188,40 +92,22 @@ class SimNode:
         invariants: Invariants,
         voter: Voter,
         setup: NodeSetup,
+        witness: bool = False,
     ) -> None:
-        self.voter = voter
-        self.facts = invariants.add(voter)
-        self.disk: NodeDisk = _make_disk(voter, world.plan)
-        self.up = False
-        self.life = 0
-        self.paused = False
+        super().__init__(world, invariants, voter, witness)
         self.lost = False  # what it promised is gone for ever: it will never be a voter again
-        self.slow = 1.0  # what a sync's time is multiplied by
-        self.sync_fails: Callable[[], None] | None = None  # the next one does, and this is told
-        self.fills: Callable[[], None] | None = None  # its disk is full; told when it notices
-        self.at_write: Callable[[], None] | None = None  # happens in the middle of the next write
-        # Is told of every write that has become durable.
-        self.at_durable: Callable[[SimNode, Sequence[Record]], None] | None = None
-        self._world = world
-        self._plan = world.plan
+        self.retired = False  # the machine is gone, and with it all it had
         self._inline_sync = world.plan.inline_sync
         self._network = network
-        self._invariants = invariants
         self._setup = setup
-        self._disk_rng = stream(world.seed, "disk", voter.node)
-        drift, rng = self._plan.drift, stream(world.seed, "clock", voter.node)
-        world.effects["clock rate"] += drift > 0
-        self.clock = Clock(1.0 + rng.uniform(-drift, drift), rng.random() * 1000)
+        self.witness = witness
+        self.configurations = setup.configurations()  # what it believes; anew in each life
         self._replica: Replica | None = None
+        self._desk: SnapshotDesk | None = None
         self._now = self.clock.read(0.0)
-        self._syncing = False
-        self._fail_armed = False  # a sync to come will fail
-        self._full_told = False  # what the replica was told of room on its disk
-        self._roles = ALL_ROLES
-        self._inbox: list[Event] = []
+        self._roles = frozenset({Role.ACCEPTOR}) if witness else ALL_ROLES
         self._submissions: list[Submission] = []
         self._reads: list[tuple[ClientId, Read]] = []
-        self._staged = False  # the disk was given something since it was last asked to write
         self._to_self: deque[PeerMessage] = deque()
         self._to_peers: dict[int, list[PeerMessage]] = {}
         self._links: dict[ClientId, ClientLink] = {}
@@ -237,6 +123,14 @@ class SimNode:
         return self._replica
 
     @property
+    def mended(self) -> bool:
+        """Whether it knows all that it once did, as far as that matters."""
+        replica = self._replica
+        if replica is None or self.facts.doubt:
+            return False
+        return self.witness or replica.executor.applied_through >= self.facts.compacted_through
+
+    @property
     def leading(self) -> bool:
         """Whether it is up and leads."""
         return self._replica is not None and self._replica.proposer.leading
@@ -245,20 +139,21 @@ class SimNode:
 
     def start(self) -> None:
         """Begin a life: recover from what the disk kept, unless that is damaged."""
+        if self.retired:
+            return
         self.life += 1
         found = self._load()
         if found is None:
             return
-        records = found.records
-        if self._plan.codec:
-            records = [codec.decode_record(codec.encode_record(record)) for record in records]
+        kept = self._replay(found)
         self._now = self.clock.read(self._world.now)
-        self._invariants.found(self.facts, found.survived, found.torn)
+        self._invariants.found(self.facts, found.survived, found.torn, kept)
         self._invariants.restarting(self.facts)
+        self.configurations = self._setup.configurations()
         self._replica = self._setup.factory(
             self.voter,
-            self._setup.configurations,
-            replay(records),
+            self.configurations,
+            kept,
             self._observed_machines(),
             stream(self._world.seed, "replica", self.voter.node, self.life),
             self._setup.unpack,
@@ -269,11 +164,39 @@ class SimNode:
         )
         self.up = True
         self._wake_at = float("inf")
+        self._desk = self._open_desk()
         if self._world.tracing:
-            self._world.say(f"{self.voter} starts life {self.life} with {len(records)} records")
+            self._world.say(f"{self.voter} starts life {self.life} with {_contents(found)}")
+        self.facts.configurations = self.configurations
         self._invariants.started(self.facts, self._replica)
         self._network.join(self.voter.node)
         self._plan_wake(self._replica.next_deadline())
+
+    def _replay(self, found: Found) -> Recovered:
+        records = found.records
+        if self._plan.codec:
+            records = [codec.decode_record(codec.encode_record(record)) for record in records]
+        snapshot = None
+        if found.snapshot is not None:
+            snapshot = found.snapshot, recall(self.disk, found.snapshot)
+        return replay(records, snapshot, found.compacted_through, found.unknown)
+
+    def _open_desk(self) -> SnapshotDesk:
+        rng = stream(self._world.seed, "snapshots", self.voter.node, self.life)
+        return SnapshotDesk(
+            self._world, rng, self.disk, self._snapshot_event, self._serve, self._sync_failed
+        )
+
+    def _snapshot_event(self, event: Event) -> None:
+        if isinstance(event, SnapshotSaved):
+            self._invariants.snapshots.durable(self.facts, event.name, not self.witness)
+        self._inbox.append(event)
+        self._pass()
+
+    def _serve(self, to: NodeId, chunk: PeerMessage) -> None:
+        if self._world.tracing:
+            self._world.say(f"{self.voter} . -> n{to} {chunk}")
+        self._network.send(self.voter.node, to, [chunk])
 
     def _load(self) -> Found | None:
         try:
@@ -317,11 +240,24 @@ class SimNode:
         self.lose()
         self.voter = Voter(self.voter.node, incarnation)
         self.facts = self._invariants.add(self.voter)
-        self.disk = _make_disk(self.voter, self._plan)
+        self.disk = make_disk(self.voter, self._plan)
         self._roles = frozenset({Role.ACCEPTOR, Role.EXECUTOR})
+
+    def retire(self) -> None:
+        """Be wiped, and never come back."""
+        self.retired = True
+        if self.up:
+            self.crash(power_cut=False)
+        self.disk = make_disk(self.voter, self._plan)
+        self.facts.wiped()
+        if self._world.tracing:
+            self._world.say(f"{self.voter} is wiped")
 
     def crash(self, power_cut: bool) -> int:
         """End this life. Returns how many records may be lost."""
+        if self._desk is not None:
+            self._desk.crash()
+            self._desk = None
         self.up = False
         self.paused = False
         self._syncing = self._fail_armed = False
@@ -347,11 +283,15 @@ class SimNode:
     def pause(self) -> None:
         """Do nothing until ``resume``, and do not notice (SIGSTOP, a hypervisor, a long GC)."""
         self.paused = True
+        if self._desk is not None:
+            self._desk.paused = True
 
     def resume(self) -> None:
         """Go on: all that arrived meanwhile is there at once."""
         if self.up and self.paused:
             self.paused = False
+            if self._desk is not None:
+                self._desk.paused = False
             self._pass()
 
     def mend(self) -> None:
@@ -383,25 +323,6 @@ class SimNode:
         """A connection to a peer broke."""
         self._inbox.append(PeerDisconnected(peer))
         self._pass()
-
-    def spare_sync(self) -> None:
-        """Let no sync fail that was to fail."""
-        self.sync_fails = None
-        if self._fail_armed:
-            self._fail_armed = False
-            self.disk.fail(0)
-
-    def fill_disk(self, told: Callable[[], None]) -> None:
-        """Leave its disk no more room. ``told`` is called when it notices."""
-        self.fills = told
-        self.disk.fill(True)
-        self._look_for_room(self.life)
-
-    def clear_disk(self) -> None:
-        """Give its disk room again."""
-        self.fills = None
-        self.disk.fill(False)
-        self._look_for_room(self.life)
 
     def leap(self, seconds: float) -> None:
         """Let its monotonic clock leap ahead, as over a suspend that nobody else sees."""
@@ -437,6 +358,8 @@ class SimNode:
             self._inbox.append(WatchRequested(client, message))
         elif isinstance(message, CancelWatch):
             self._inbox.append(WatchCancelled(client, message.number))
+        elif isinstance(message, Reconfigure | TransferLeader | TakeSnapshot):
+            self._inbox.append(AdminRequested(client, message))
         self._pass()
 
     # --- a pass ---
@@ -474,6 +397,9 @@ class SimNode:
         self._now = now
         return now
 
+    def _look_at_clocks(self) -> None:
+        self.facts.now = self._read_clocks().monotonic
+
     def _handle(self, event: Event, replica: Replica) -> None:
         """Hand one event to the replica, and what it says to itself after it."""
         self.facts.now = self._now.monotonic
@@ -491,6 +417,7 @@ class SimNode:
         except Exception as error:
             text = f"{self.voter} raised {error!r} at {event}"
             raise Violation(0, text) from error
+        facts.learned_through = replica.learner.decided_through
         for effect in effects:
             if type(effect) is Send:
                 self._post(effect, replica)
@@ -506,7 +433,25 @@ class SimNode:
                 link = self._links.get(effect.client)
                 if link is not None:
                     link.answer(effect.message)
+            else:
+                self._keep(effect, replica)
         invariants.handled(facts, event, replica)
+
+    def _keep(self, effect: Effect, replica: Replica) -> None:
+        """Carry out what concerns snapshots."""
+        facts, invariants, desk = self.facts, self._invariants, self._desk
+        if desk is None:
+            raise LookupError(f"{self.voter} is down")
+        if isinstance(effect, SaveSnapshot):
+            invariants.snapshots.saves(facts, effect.snapshot.head, replica)
+            desk.save(effect.snapshot)
+        elif isinstance(effect, Compact):
+            invariants.snapshots.compacts(facts, effect.through, replica)
+            self.disk.compact(effect.through)
+        elif isinstance(effect, ServeSnapshot):
+            desk.serve(effect)
+        elif isinstance(effect, StoreChunk):
+            desk.store(effect)
 
     def _post(self, send: Send, replica: Replica) -> None:
         message, to = send.message, send.to
@@ -525,65 +470,6 @@ class SimNode:
         for to, messages in outgoing.items():
             self._network.send(self.voter.node, to, messages)
 
-    # --- disk ---
-
-    def _write(self) -> bool:
-        """Send what writes have released, and begin a write if something waits for one.
-
-        Returns:
-            Whether anything was released.
-        """
-        released = self._staged = False
-        while True:
-            sends, began = self.disk.write()
-            if began:
-                self._syncing = True
-                least, most = self._plan.sync_s
-                delay = self._disk_rng.uniform(least, most) * self.slow
-                self._world.after(delay, self._synced, self.life)
-                if self.at_write is not None:
-                    self._world.after(delay * self._disk_rng.random(), self.at_write)
-                    self.at_write = None
-            if not sends:
-                return released
-            released = True
-            self._release(sends)
-
-    def _synced(self, life: int) -> None:
-        """The outstanding write is durable, or the process ends."""
-        if life != self.life or not self.up:
-            return
-        if self.paused:
-            self._world.after(0.01, self._synced, life)
-            return
-        if self.sync_fails is not None and not self._fail_armed:
-            self._fail_armed = True
-            self.disk.fail(self._disk_rng.choice((1, 1, 2, 3)))
-        try:
-            records = self.disk.complete()
-        except StorageFailed:
-            self._sync_failed()
-            return
-        self._syncing = False
-        self._read_clocks()
-        self._invariants.durable(self.facts, records)
-        if self.at_durable is not None:
-            self.at_durable(self, records)
-        if self._world.tracing:
-            self._world.say(f"{self.voter} . synced {len(records)} records")
-        self._write()
-        self._pass()
-        self._look_for_room(life)
-
-    def _sync_failed(self) -> None:
-        """Nobody knows what the disk kept: the process ends."""
-        self._fail_armed = False
-        if self.sync_fails is not None:
-            self.sync_fails()
-            self.sync_fails = None
-        self.facts.failed = True
-        self.crash(power_cut=False)
-
     def _release(self, sends: Sequence[Send]) -> None:
         """Send what waited for a write."""
         for send in sends:
@@ -592,25 +478,6 @@ class SimNode:
             self._step(Received(self.voter, self._to_self.popleft()), self.replica)
         if self._to_peers:
             self._flush()
-
-    def _look_for_room(self, life: int) -> None:
-        """Tell the replica if there is too little room on disk, or enough again."""
-        if not self.up or life != self.life:
-            return
-        try:
-            full = not self.disk.has_room()
-        except StorageFailed:
-            self._sync_failed()
-            return
-        if full and self.fills is None:
-            raise Violation(0, f"{self.voter} finds no room on a disk that has it")
-        if full is not self._full_told:
-            self._full_told = full
-            if full and self.fills is not None:
-                self.fills()
-            self._inbox.append(DiskFull(full))
-            self._staged = True  # what waited for room may be written now
-            self._pass()
 
     # --- time ---
 
@@ -632,5 +499,7 @@ class SimNode:
             self._plan_wake(deadline)  # it was put off
 
 
-def _make_disk(voter: Voter, plan: Plan) -> NodeDisk:
-    return LogDisk(voter, plan.limits) if plan.real_log else SimDisk()
+def _contents(found: Found) -> str:
+    snapshot = "" if found.snapshot is None else f", snapshot {found.snapshot}"
+    doubt = "".join(f", unknown {first}..{last}" for first, last in found.unknown)
+    return f"{len(found.records)} records{snapshot}{doubt}"

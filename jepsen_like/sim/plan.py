@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 
+from paxos.core.config import FEATURE, FEATURE_FIRST
 from paxos.core.limits import Limits, Timing
 
 SPELLS = (
@@ -21,7 +22,28 @@ SPELLS = (
 )
 """Faults that begin and end."""
 
-DRAW_OFTEN = ("dying leader",)
+CHURN = (
+    *("add member", "remove member", "replace member", "add witness", "change quorums"),
+    *("transfer leader", "take snapshot"),
+)
+"""What an administrator is told to do, as spells. No faults: each ends in a yes or a no."""
+
+PROFILES = ("swarm", "churn")
+"""What seeds are drawn for: anything, or clusters whose members come and go all the time."""
+
+CHURN_SHARE = 0.3
+"""Of all seeds that can: their members come and go."""
+
+JOINERS_MAX = 8
+"""New nodes in one run."""
+
+SNAPSHOT_SHARE = 0.6
+"""Of all seeds that can: their snapshots are due all the time."""
+
+FIRST_FEATURE_SHARE = 0.1
+"""Of all seeds: their clusters were founded by a release before snapshots and changes."""
+
+DRAW_OFTEN = ("dying leader", "bit rot")
 """Spells drawn once more: their effect depends on what their target had in flight."""
 
 SOUGHT = (
@@ -30,7 +52,12 @@ SOUGHT = (
 )
 """Spells that are worth a run that has little else."""
 
-REAL_LOG_ONLY = ("bit rot", "second process")
+ROT = ("bit rot",)
+
+BESIDE_ROT = ("partition", "disconnect", "kill", "dying leader", "pause", "time jump")
+"""What makes others lead, who then ask those that have lost a part of what they accepted."""
+
+REAL_LOG_ONLY = (*ROT, "second process")
 """Spells that need the log that ships: a list of records neither rots nor is locked."""
 
 BACKGROUND = (
@@ -44,6 +71,9 @@ EFFECTS = (
     *("disconnect", "slow link", "clogged link", "full outbox", "client cut", "kill"),
     *("lost writes", "failed sync", "slow sync", "disk full", "bit rot", "wiped disk"),
     *("second process", "pause", "clock jump", "time jump", "clock rate"),
+    *("snapshot saved", "snapshot fetched", "member added", "member removed"),
+    *("member replaced", "witness added", "quorums changed", "leader transferred"),
+    *("snapshot taken", "machine wiped"),
 )
 """What faults change, in the order in which it is told. A partition may be one-way."""
 
@@ -92,19 +122,23 @@ class Plan:
         keys: How many.
         impatient: Share of operations with a deadline short enough to pass.
         faults: The enabled ones, in a fixed order.
+        churn: What administrators are told to do now and then, in a fixed order.
+        churn_s: Mean time between two such tasks.
         loss, duplication, spikes, overtaking, replays, corruption: Rates.
         drift: Largest relative error of a clock's speed.
         calm_s: Mean time between two spells.
         spell_s: Mean length of a spell.
         outbox_bytes: What a sender keeps for a peer that takes nothing; above it, it drops.
         real_log: Whether nodes write the log that ships, to a simulated file system.
+        feature: What the cluster is founded with: 1 has no snapshots and no changes of membership.
         beyond: Whether damage may leave no quorum, so that nothing can be known any more.
         permanent: Whether only a quorum heals in the end, and faults outside it stay for ever.
         recorded: Whether what clients saw is judged by the linearizability checker too.
         faults_s: Shortest and longest time that faults last; in between they end when both of the
             following are reached.
         deliveries: So many messages handed over. They end in any case after half as many more.
-        commands: So many commands completed; the healed cluster goes on until they are.
+        commands: So many commands completed; the healed cluster goes on until they are, or until
+            a few times as many operations were begun.
     """
 
     nodes: int
@@ -128,6 +162,8 @@ class Plan:
     keys: int
     impatient: float
     faults: tuple[str, ...]
+    churn: tuple[str, ...]
+    churn_s: float
     loss: float
     duplication: float
     spikes: float
@@ -139,6 +175,7 @@ class Plan:
     spell_s: float
     outbox_bytes: int
     real_log: bool
+    feature: int
     beyond: bool
     permanent: bool
     recorded: bool
@@ -147,14 +184,40 @@ class Plan:
     commands: int
 
 
+def draw_plan_of(profile: str, seed: int) -> Plan:
+    """Return what a seed's run looks like in one of ``PROFILES``."""
+    plan = draw_plan(seed)
+    return _churning(seed, plan) if profile == "churn" else plan
+
+
+def _churning(seed: int, plan: Plan) -> Plan:
+    rng = random.Random(seed * 7919 + 1)
+    timeout = plan.timing.election_timeout_s
+    churn = tuple(name for name in CHURN if rng.random() < 0.7) or CHURN
+    pace = timeout * rng.choice((0.5, 1.0, 3.0))
+    return replace(plan, feature=FEATURE, churn=churn, churn_s=pace, beyond=False)
+
+
 def draw_plan(seed: int) -> Plan:
     """Return what a seed's run looks like."""
+    plan = _draw_any(seed)
+    return _rotting(plan) if plan.faults[:1] == ROT else plan
+
+
+def _rotting(plan: Plan) -> Plan:
+    """Rot is worth most where slots are open when it strikes: often, and with many in flight."""
+    return replace(plan, alpha=max(plan.alpha, 4), calm_s=plan.calm_s * 0.4, deliveries=1_800)
+
+
+def _draw_any(seed: int) -> Plan:
     rng = random.Random(seed * 7919)
     nodes = rng.choices((1, 2, 3, 4, 5, 6, 7), (2, 4, 42, 14, 28, 5, 5))[0]
     phase1, phase2 = _draw_quorums(rng, nodes)
     timing = _draw_timing(rng, nodes)
     real_log = rng.random() < REAL_LOG_SHARE
     faults = _draw_faults(rng, real_log)
+    feature = FEATURE_FIRST if rng.random() < FIRST_FEATURE_SHARE else FEATURE
+    churn = _draw_churn(rng, feature)
     clients, outstanding, burst = rng.randint(2, 5), rng.choice((1, 2, 4)), rng.choice((1, 3, 8))
     rate_s = (
         rng.choice((25.0, 50.0, 100.0)) / timing.election_timeout_s
@@ -170,7 +233,7 @@ def draw_plan(seed: int) -> Plan:
         phase1=phase1,
         phase2=phase2,
         alpha=rng.choice((1, 2, 4, 8, 32)),
-        limits=_draw_limits(rng, real_log),
+        limits=_draw_snapshots(rng, _draw_limits(rng, real_log)),
         timing=timing,
         codec=rng.random() < 0.2,
         inline_sync=rng.random() < 0.5,
@@ -190,6 +253,8 @@ def draw_plan(seed: int) -> Plan:
         keys=rng.choice((1, 2, 5)),
         impatient=rng.choice((0.0, 0.05, 0.2)),
         faults=faults,
+        churn=churn,
+        churn_s=timing.election_timeout_s * rng.choice((1.0, 3.0, 6.0)),
         loss=rate("loss", 0.01, 0.05, 0.2),
         duplication=rate("duplication", 0.02, 0.1),
         spikes=rate("delay", 0.01, 0.05),
@@ -201,11 +266,12 @@ def draw_plan(seed: int) -> Plan:
         spell_s=timing.election_timeout_s * rng.choice((0.5, 1.0, 2.0)),
         outbox_bytes=rng.choice((500, 5_000, 50_000)),
         real_log=real_log,
-        beyond=rng.random() < 0.1,
+        feature=feature,
+        beyond=rng.random() < 0.1 and not churn,
         permanent=rng.random() < 0.6,
         recorded=rng.random() < RECORDED_SHARE,
         faults_s=(8 * timing.election_timeout_s, 30 * timing.election_timeout_s),
-        deliveries=1800,
+        deliveries=1_000 if churn else 1_350,
         commands=200,
     )
 
@@ -243,6 +309,32 @@ def _draw_limits(rng: random.Random, real_log: bool) -> Limits:
     )
 
 
+def _draw_snapshots(rng: random.Random, limits: Limits) -> Limits:
+    """Snapshots all the time and little kept, mostly; or as rarely as the defaults have it."""
+    tiny = rng.random() < SNAPSHOT_SHARE
+    entries, kept = rng.randint(3, 50), rng.choice((0, 0, 1, 5, 20))
+    log_bytes, chunk = rng.choice((2_000, 10_000, 10**9)), rng.choice((64, 300, 4_000))
+    if not tiny:
+        return limits
+    return replace(
+        limits,
+        snapshot_entries=entries,
+        snapshot_log_bytes=log_bytes,
+        kept_entries=kept,
+        kept_bytes=rng.choice((500, limits.kept_bytes)),
+        snapshot_chunk_bytes=chunk,
+    )
+
+
+def _draw_churn(rng: random.Random, feature: int) -> tuple[str, ...]:
+    """Usually about half of it, or one thing again and again; in most seeds none."""
+    chance, one = rng.random(), rng.choice(CHURN)
+    some = tuple(name for name in CHURN if rng.random() < 0.6)
+    if feature == FEATURE_FIRST or chance >= CHURN_SHARE:
+        return ()
+    return (one,) if chance < 0.2 * CHURN_SHARE else some
+
+
 def _draw_faults(rng: random.Random, real_log: bool) -> tuple[str, ...]:
     """Usually about half of all faults; often one again and again; rarely none."""
     spells = [name for name in SPELLS if real_log or name not in REAL_LOG_ONLY]
@@ -250,7 +342,11 @@ def _draw_faults(rng: random.Random, real_log: bool) -> tuple[str, ...]:
     if chance < 0.02:
         return ()
     if chance < 0.3:
-        one = rng.choice((*spells, *SOUGHT * 2))
-        return (one, *(name for name in BACKGROUND if rng.random() < 0.3))
+        rotting = ROT * 48 if real_log else ()  # few seeds can have it
+        one = rng.choice((*spells, *SOUGHT * 2, *rotting))
+        background = tuple(name for name in BACKGROUND if rng.random() < 0.3)
+        if (one,) == ROT:
+            background += tuple(name for name in BESIDE_ROT if rng.random() < 0.6)
+        return (one, *background)
     share = rng.choice((0.35, 0.5, 0.65))
     return tuple(name for name in (*spells, *BACKGROUND) if rng.random() < share)

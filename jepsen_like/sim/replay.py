@@ -1,6 +1,6 @@
 """A run as a file: seed, plan and schedule as JSON, to be run again whatever its seed draws today.
 
-Owns format 1 of that file. A seed alone replays only with the code that draws from it; a shrunk
+Owns the format of that file. A seed alone replays only with the code that draws from it; a shrunk
 run has no seed at all that would draw it.
 """
 
@@ -16,7 +16,7 @@ from jepsen_like.sim.schedule import Schedule, Spell
 from paxos.core.errors import PaxosError
 from paxos.core.limits import Limits, Timing
 
-FORMAT = 1
+FORMAT = 2
 
 
 class CaseInvalid(PaxosError):

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from jepsen_like.sim.plan import DRAW_OFTEN, SPELLS, Plan
 from jepsen_like.sim.streams import stream
 
+TASKS_FROM = 1001
+"""The number of the first task of an administrator: leaving faults out renames none of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Spell:
@@ -21,7 +24,7 @@ class Spell:
     Attributes:
         number: Its name in a run, from 1.
         at_s: When it begins.
-        kind: One of ``plan.SPELLS``.
+        kind: One of ``plan.SPELLS`` or ``plan.CHURN``.
         length_s: How long it lasts at most. Some kinds have a length of their own.
         seed: Decides its target and every other choice.
     """
@@ -89,4 +92,24 @@ def draw_schedule(seed: int, plan: Plan) -> Schedule:
         kind = rng.choice(often)
         length = plan.spell_s * (0.2 + rng.random() * 1.6)
         spells.append(Spell(len(spells) + 1, at, kind, length, rng.getrandbits(48)))
-    return Schedule(tuple(spells))
+    return Schedule(tuple(sorted([*spells, *_draw_tasks(seed, plan)], key=_when)))
+
+
+def _draw_tasks(seed: int, plan: Plan) -> list[Spell]:
+    """Return what administrators are told to do: often several things in a row."""
+    rng = stream(seed, "churn")
+    tasks: list[Spell] = []
+    at = 0.0
+    while plan.churn:
+        at += rng.expovariate(1 / plan.churn_s)
+        if at >= plan.faults_s[1]:
+            break
+        for _ in range(rng.choice((1, 1, 1, 3))):
+            kind = rng.choice(plan.churn)
+            number = TASKS_FROM + len(tasks)
+            tasks.append(Spell(number, at, kind, 0.0, rng.getrandbits(48)))
+    return tasks
+
+
+def _when(spell: Spell) -> float:
+    return spell.at_s

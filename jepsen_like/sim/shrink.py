@@ -17,10 +17,10 @@ from typing import Any, TypeVar
 
 from jepsen_like.report.facts import Step
 from jepsen_like.sim.invariants import Violation
-from jepsen_like.sim.node import ReplicaFactory
-from jepsen_like.sim.plan import Plan, draw_plan
+from jepsen_like.sim.plan import PROFILES, Plan, draw_plan_of
 from jepsen_like.sim.replay import Case
 from jepsen_like.sim.schedule import Schedule, draw_schedule
+from jepsen_like.sim.setup import ReplicaFactory
 from jepsen_like.sim.simulation import Outcome, Simulation
 from jepsen_like.sim.story import tell
 from jepsen_like.sim.world import Sink, World
@@ -97,9 +97,9 @@ def shrink(case: Case, factory: ReplicaFactory = Replica, runs: int = RUNS_DEFAU
     return Shrunk(search.best, outcome, steps, search.taken, trace, tell(trace))
 
 
-def whole_case(seed: int) -> Case:
+def whole_case(seed: int, profile: str = PROFILES[0]) -> Case:
     """Return the run that a seed draws."""
-    plan = draw_plan(seed)
+    plan = draw_plan_of(profile, seed)
     return Case(seed, plan, draw_schedule(seed, plan))
 
 
@@ -278,4 +278,5 @@ def _simpler(plan: Plan) -> Iterator[Callable[[Plan], Plan]]:
     yield lambda p: replace(p, edge_config=False)
     yield lambda p: replace(p, codec=False)
     yield lambda p: replace(p, real_log=False)
+    yield lambda p: replace(p, churn=())
     yield lambda p: replace(p, permanent=False, beyond=False)

@@ -14,19 +14,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
+from jepsen_like.sim.administrator import Administrator
+from jepsen_like.sim.atlas import Atlas
 from jepsen_like.sim.caller import Caller
-from jepsen_like.sim.client import PATIENCE_S, SimClient
+from jepsen_like.sim.client import SimClient, patience_s
 from jepsen_like.sim.cluster import Cluster
 from jepsen_like.sim.faults.site import Site
 from jepsen_like.sim.invariants import Violation, require
 from jepsen_like.sim.nemesis import Nemesis
-from jepsen_like.sim.node import ReplicaFactory, SimNode
+from jepsen_like.sim.node import SimNode
 from jepsen_like.sim.plan import Plan, draw_plan
 from jepsen_like.sim.recorder import Recorder
 from jepsen_like.sim.schedule import Episode, Schedule, draw_schedule
+from jepsen_like.sim.setup import ReplicaFactory
 from jepsen_like.sim.streams import stream
 from jepsen_like.sim.world import Sink, World
 from jepsen_like.workload.registers import make_machines
+from paxos.core.config import Configuration
 from paxos.core.ids import Slot
 from paxos.core.replica import Replica
 
@@ -37,6 +41,14 @@ PROGRESS_TIMEOUTS = 20
 """A healed cluster that gets nothing done for this many election timeouts (and the constant) is
 stuck: an election needs a few, and clients may wait that long again to find the leader."""
 PROGRESS_S = 5.0
+
+FETCH_TIMEOUTS = 40
+"""How many more election timeouts it gets while a node fetches a snapshot: a piece that was lost is
+asked for again after ten, on a clock that may be slow, and may be lost again on a slow link."""
+
+OPERATIONS_PER_COMMAND = 6
+"""A healed cluster that refuses most of what it is asked, as its bounds are drawn tiny, is asked
+for no more than this many times the commands that are wanted of it."""
 
 RARE_COLLECTIONS = (200_000, 5, 1000)
 """Thresholds of the collector of cycles while a run lasts. A run makes few cycles and many objects
@@ -139,10 +151,18 @@ class Simulation:
             )
             for caller in callers
         ]
-        self._site = Site(world, self._cluster.network, self._nodes, callers)
+        self._admin = Administrator(self._cluster, self._make_atlas)
+        atlas = self._admin.atlas
+        self._site = Site(world, self._cluster.network, self._nodes, callers, atlas, self._admin)
         self._nemesis = Nemesis(self._site, schedule)
         self._healed: list[SimNode] = []
         self.healed_s: float | None = None
+
+    def _make_atlas(self, admin: Administrator) -> Atlas:
+        def at_stake() -> list[Configuration]:
+            return [*self._invariants.at_stake(), *admin.at_stake()]
+
+        return Atlas(self._nodes, at_stake, self._plan.beyond)
 
     @property
     def nodes(self) -> list[SimNode]:
@@ -185,7 +205,7 @@ class Simulation:
         self._nemesis.start()
         self._run_faults()
         self._heal()
-        if len(self._healed) < self._site.atlas.quorum:
+        if not self._site.atlas.holds(self._healed):
             self._run_hopeless()
         else:
             self._run_healed()
@@ -212,12 +232,14 @@ class Simulation:
 
     def _heal(self) -> None:
         """End the faults among some sound nodes for good, and leave the others what they have."""
-        sound = [node for node in self._nodes if node.voter.node in self._site.atlas.sound]
-        rng, least = stream(self.world.seed, "healed"), self._site.atlas.quorum
-        self._healed = sound
-        if self._plan.permanent and len(sound) >= least:
-            chosen = rng.sample(sound, rng.randint(least, len(sound)))
-            self._healed = [node for node in sound if node in chosen]
+        rng, atlas = stream(self.world.seed, "healed"), self._site.atlas
+        self._healed = sound = atlas.sound
+        if self._plan.permanent:
+            share = rng.random()
+            for node in rng.sample(sound, len(sound)):
+                rest = [other for other in self._healed if other is not node]
+                if rng.random() < share and atlas.holds(rest):
+                    self._healed = rest
         outside = [node for node in self._nodes if node not in self._healed]
         if self.world.tracing:
             self.world.say(f"nemesis: healed are {' '.join(str(n.voter) for n in self._healed)}")
@@ -230,6 +252,7 @@ class Simulation:
             self._invariants.healed()
         for client in self._clients:
             client.hurry()
+        self._admin.finish(self._healed)
 
     def _run_healed(self) -> None:
         world = self.world
@@ -249,35 +272,49 @@ class Simulation:
             if now_done > progress:
                 progress, since = now_done, world.now
             text = "healed, and no progress for {:.1f} s: {}"
-            require(world.now - since < bound, 13, text, bound, lacking)
+            stuck_s = world.now - since
+            if stuck_s >= bound:
+                patience = FETCH_TIMEOUTS * self._plan.timing.election_timeout_s
+                patience *= self._fetches()
+                require(stuck_s < bound + patience, 13, text, stuck_s, lacking)
+
+    def _fetches(self) -> bool:
+        """Whether some node lacks what others have let go of: that is had in pieces only."""
+        gone = max(node.facts.compacted_through for node in self._healed)
+        return any(node.up and node.facts.decided_through < gone for node in self._healed)
 
     def _progress(self) -> tuple[int, int]:
-        """Operations that ended. Slots count only while nobody waits: retries fill slots too."""
-        ended = sum(client.ended for client in self._clients)
+        """Operations answered. Slots count only while nobody waits: retries fill slots too."""
+        answered = self._admin.steps + sum(client.answered for client in self._clients)
         if any(client.waiting for client in self._clients):
-            return ended, 0
-        return ended, sum(node.replica.executor.applied_through for node in self._healed)
+            return answered, 0
+        self._healed = [node for node in self._healed if not node.retired]
+        return answered, sum(node.replica.executor.applied_through for node in self._healed)
 
     def _lacking(self) -> str:
         """Return what a healed cluster still owes, or nothing."""
         waiting = [client.number for client in self._clients if not client.satisfied]
         if waiting:
             return f"clients {waiting} wait"
-        return self._cluster.lacking(self._healed)
+        if self._admin.busy:
+            return "the administrator waits"
+        return self._cluster.lacking([node for node in self._healed if not node.retired])
 
     def _run_hopeless(self) -> None:
         """No quorum is left: nothing more can be done, and every client must be told so in time."""
         self._invariants.marks.hit("no quorum was left")
         for client in self._clients:
             client.stop()
-        deadline = self.world.now + PATIENCE_S + PROGRESS_S
+        deadline = self.world.now + patience_s(self._plan) + PROGRESS_S
         while any(client.waiting for client in self._clients):
             self.world.step()
             late = [client.number for client in self._clients if client.waiting]
             require(self.world.now < deadline, 13, "clients {} are told nothing", late)
 
     def _asked_enough(self) -> bool:
+        begun = sum(client.begun for client in self._clients)
         enough = self._commands() >= self._plan.commands
+        enough = enough or begun >= OPERATIONS_PER_COMMAND * self._plan.commands
         return enough or all(client.exhausted for client in self._clients)
 
     def _commands(self) -> int:

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from jepsen_like.sim.marks import never_hit, total
-from jepsen_like.sim.node import ReplicaFactory
-from jepsen_like.sim.plan import EFFECTS
+from jepsen_like.sim.plan import EFFECTS, PROFILES, draw_plan_of
+from jepsen_like.sim.setup import ReplicaFactory
 from jepsen_like.sim.simulation import Outcome, simulate
 from paxos.core.errors import ConfigurationInvalid
 
@@ -39,6 +39,7 @@ class Summary:
     """What a sweep did, over all its seeds.
 
     Attributes:
+        profile: What they were drawn for.
         seeds: How many ran.
         deliveries: Messages handed to a node or client.
         commands: Client commands that are known to have run.
@@ -51,6 +52,7 @@ class Summary:
         violations: The outcomes that broke an invariant, by rising seed.
     """
 
+    profile: str = PROFILES[0]
     seeds: int = 0
     deliveries: int = 0
     commands: int = 0
@@ -94,7 +96,7 @@ class Summary:
             for name, count, least in wanted
             if count < least * self.seeds
         ]
-        if self.seeds >= LONG_SEEDS:
+        if self.seeds >= LONG_SEEDS and self.profile == PROFILES[0]:
             short += [f"no fault had the effect: {name}" for name in self.idle_faults()]
             short += [f"never reached: {name}" for name in never_hit(self.marks)]
         return short
@@ -122,13 +124,26 @@ def load_factory(name: str) -> ReplicaFactory:
     return cast(ReplicaFactory, factory)
 
 
-def run_seeds(seeds: range, factory_name: str) -> list[Outcome]:
+def run_seeds(seeds: range, factory_name: str, profile: str) -> list[Outcome]:
     """Run some seeds in this process."""
     factory = load_factory(factory_name)
-    return [simulate(seed, factory) for seed in seeds]
+    outcomes = []
+    for seed in seeds:
+        try:
+            outcomes.append(simulate(seed, factory, plan=draw_plan_of(profile, seed)))
+        except Exception as error:
+            error.add_note(f"seed {seed} of the profile {profile!r} made the simulator itself fail")
+            raise
+    return outcomes
 
 
-def sweep(seeds: range, jobs: int, factory_name: str, tell: Callable[[Outcome], None]) -> Summary:
+def sweep(
+    seeds: range,
+    jobs: int,
+    factory_name: str,
+    tell: Callable[[Outcome], None],
+    profile: str = PROFILES[0],
+) -> Summary:
     """Run seeds and sum up.
 
     Args:
@@ -136,27 +151,29 @@ def sweep(seeds: range, jobs: int, factory_name: str, tell: Callable[[Outcome], 
         jobs: On how many processes.
         factory_name: Makes the replicas, as ``module:Class``.
         tell: Called for each outcome, by rising seed.
+        profile: What they are drawn for: one of ``PROFILES``.
 
     Returns:
         The sum, equal for every number of jobs.
     """
     load_factory(factory_name)
-    summary = Summary()
-    for outcome in _outcomes(seeds, jobs, factory_name):
+    summary = Summary(profile)
+    for outcome in _outcomes(seeds, jobs, factory_name, profile):
         summary.add(outcome)
         tell(outcome)
     return summary
 
 
-def _outcomes(seeds: range, jobs: int, factory_name: str) -> Iterator[Outcome]:
+def _outcomes(seeds: range, jobs: int, factory_name: str, profile: str) -> Iterator[Outcome]:
     chunks = [seeds[start : start + CHUNK] for start in range(0, len(seeds), CHUNK)]
     if jobs == 1 or len(chunks) == 1:
         for chunk in chunks:
-            yield from run_seeds(chunk, factory_name)
+            yield from run_seeds(chunk, factory_name, profile)
         return
     with ProcessPoolExecutor(max_workers=min(jobs, len(chunks))) as pool:
         try:
-            for outcomes in pool.map(run_seeds, chunks, [factory_name] * len(chunks)):
+            same = [factory_name] * len(chunks), [profile] * len(chunks)
+            for outcomes in pool.map(run_seeds, chunks, *same):
                 yield from outcomes
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)

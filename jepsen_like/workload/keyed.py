@@ -66,8 +66,11 @@ class KeyedMachine:
         return pack(operation(self._object(key)))
 
     def snapshot(self) -> Iterator[bytes]:
-        """Return a chunk for each key that was written, in order; later commands do not show."""
-        return (pack([key, held]) for key, held in sorted(self._objects.items()))
+        """Return a chunk for each key that was written, in order; later commands do not show.
+
+        Objects are replaced, never changed, so references to them are all that must be kept.
+        """
+        return _chunks(dict(self._objects))
 
     def restore(self, chunks: Iterable[bytes]) -> None:
         """Replace the state."""
@@ -75,6 +78,11 @@ class KeyedMachine:
 
     def _object(self, key: str) -> Any:
         return self._objects.get(key, self.data_type.initial)
+
+
+def _chunks(objects: Mapping[str, Any]) -> Iterator[bytes]:
+    for key in sorted(objects):
+        yield pack([key, objects[key]])
 
 
 def pack(value: Any) -> bytes:

@@ -7,7 +7,7 @@ and not only in its answer. It knows no cluster.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from paxos.core.state_machine import CommandFailed, Stamp, StateMachine
 from statemachines.edge_config import EdgeConfig
@@ -75,17 +75,13 @@ class Registers:
         first = int(start)
         return b",".join(elements[first:]) if first < len(elements) else None
 
-    def snapshot(self) -> Iterable[bytes]:
-        """Return the state in order of key, as it is now: not what later commands make of it."""
-        return list(self._chunks())
+    def snapshot(self) -> Iterator[bytes]:
+        """Return the state in order of key, as it is now: not what later commands make of it.
 
-    def _chunks(self) -> Iterator[bytes]:
-        for key, value in sorted(self._registers.items()):
-            yield SEPARATOR.join((b"p", key, value))
-        for key, elements in sorted(self._lists.items()):
-            yield SEPARATOR.join((b"a", key, *elements))
-        for key, count in sorted(self._counters.items()):
-            yield SEPARATOR.join((b"i", key, b"%d" % count))
+        A list only ever grows, so that how long it is now says what was in it.
+        """
+        lists = {key: (elements, len(elements)) for key, elements in self._lists.items()}
+        return _chunks(dict(self._registers), lists, dict(self._counters))
 
     def restore(self, chunks: Iterable[bytes]) -> None:
         """Replace the state."""
@@ -98,6 +94,19 @@ class Registers:
                 self._lists[key] = rest
             else:
                 self._counters[key] = int(rest[0])
+
+
+def _chunks(
+    registers: Mapping[bytes, bytes],
+    lists: Mapping[bytes, tuple[Sequence[bytes], int]],
+    counters: Mapping[bytes, int],
+) -> Iterator[bytes]:
+    for key, value in sorted(registers.items()):
+        yield SEPARATOR.join((b"p", key, value))
+    for key, (elements, length) in sorted(lists.items()):
+        yield SEPARATOR.join((b"a", key, *elements[:length]))
+    for key, count in sorted(counters.items()):
+        yield SEPARATOR.join((b"i", key, b"%d" % count))
 
 
 def make_machines(edge_config: bool) -> dict[str, StateMachine]:

@@ -31,4 +31,6 @@ def test_configuration_page_has_every_key_with_its_default(tmp_path: Path) -> No
     top = {key for key, value in written.items() if not isinstance(value, dict | list)}
     assert set(rows("Top level")) == top
     assert set(rows("`[[nodes]]`")) == set(written["nodes"][0])
-    assert rows("Top level")["alpha"] == str(written["alpha"])
+    assert set(rows("`[[joined]]`")) == set(cluster.KEYS["joined"])
+    for key in ("alpha", "feature"):
+        assert rows("Top level")[key] == str(written[key])

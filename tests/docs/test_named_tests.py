@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ GUARANTEES = ROOT / "docs" / "guarantees.md"
 _NAMED = re.compile(r"`(?:(?P<file>[\w./-]+\.py)::)?(?P<test>test_\w+)(?:\[[^`]*\])?`")
 
 
+@cache
 def existing_tests() -> dict[str, set[str]]:
     """Return the names of all test functions, by file; shipped conformance suites too."""
     files = [*(ROOT / "tests").rglob("*.py"), *(ROOT / "paxos" / "testing").rglob("*.py")]

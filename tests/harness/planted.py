@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 
 from paxos.core.state_machine import CommandFailed, Stamp
 
@@ -109,6 +109,44 @@ class SharesItsState(Counter):
 class SnapshotsLate(Counter):
     def snapshot(self) -> Iterable[bytes]:
         yield b"%d" % self.total
+
+
+class Turns(Counter):
+    """Sound. It also keeps who was counted in which of three turns: a chunk for each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.turns: dict[int, list[int]] = {}
+
+    def apply(self, command: bytes, at: Stamp) -> bytes:
+        counted = super().apply(command, at)
+        self.turns[self.total % 3] = [*self.turns.get(self.total % 3, ()), self.total]
+        return counted
+
+    def snapshot(self) -> Iterable[bytes]:
+        return encoded_turns(dict(self.turns))
+
+    def restore(self, chunks: Iterable[bytes]) -> None:
+        lists = [[int(each) for each in chunk.split()] for chunk in chunks]
+        self.turns = {turn: counted for turn, *counted in lists}
+        self.total = max((max(counted) for counted in self.turns.values()), default=0)
+
+
+def encoded_turns(turns: Mapping[int, list[int]]) -> Iterator[bytes]:
+    for turn, counted in turns.items():
+        yield b" ".join(b"%d" % each for each in (turn, *counted))
+
+
+class CopiesReferencesToWhatChanges(Turns):
+    def apply(self, command: bytes, at: Stamp) -> bytes:
+        counted = Counter.apply(self, command, at)
+        self.turns.setdefault(self.total % 3, []).append(self.total)
+        return counted
+
+
+class EncodesTheLiveState(Turns):
+    def snapshot(self) -> Iterable[bytes]:
+        return encoded_turns(self.turns)
 
 
 class EmptiesItsChunks(Counter):

@@ -28,6 +28,8 @@ FOUND = (
     (planted.DrawsLots, promises.SAME_RUN_SAME_ANSWERS),
     (planted.SharesItsState, promises.SAME_RUN_SAME_ANSWERS),
     (planted.SnapshotsLate, promises.SNAPSHOT_STANDS_STILL),
+    (planted.CopiesReferencesToWhatChanges, promises.SNAPSHOT_STANDS_STILL),
+    (planted.EncodesTheLiveState, promises.SNAPSHOT_STANDS_STILL),
     (planted.EmptiesItsChunks, promises.ARGUMENTS_UNTOUCHED),
     (planted.Names, promises.SAME_EVERYWHERE),
     (planted.AsksTheClock, promises.SAME_EVERYWHERE),
@@ -90,6 +92,10 @@ def test_lost_update_on_snapshot_is_told_in_three_steps() -> None:
 
 test_counter_under_drawn_faults_keeps_every_promise = cluster_test(
     planted.Counter, commands=st.sampled_from([b"add", b"fail"]), queries=st.just(b"total")
+)
+
+test_turns_under_drawn_faults_keep_every_promise = cluster_test(
+    planted.Turns, commands=st.sampled_from([b"add", b"fail"]), queries=st.just(b"total")
 )
 
 test_watched_counter_under_drawn_faults_keeps_every_promise = cluster_test(

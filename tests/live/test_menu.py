@@ -6,8 +6,17 @@ import random
 
 import pytest
 
+from jepsen_like.live.cluster import NetworkKind
 from jepsen_like.live.link_faults import Partition
-from jepsen_like.live.menu import DRAWS, KINDS, LANES, PERIODS_S, needs_node_program, refusal
+from jepsen_like.live.menu import (
+    DRAWS,
+    KINDS,
+    LANES,
+    PERIODS_S,
+    needs_node_program,
+    network_for,
+    refusal,
+)
 from jepsen_like.live.nemesis import deal
 from jepsen_like.live.process_faults import Kill
 from jepsen_like.live.shapes import NODES_MIN, ONE_WAY
@@ -48,15 +57,35 @@ def test_lanes_together_hold_every_kind_once() -> None:
         (["kill", "loss"], "namespaces", ""),
         (["kill", "lightning"], "proxy", "no fault is called 'lightning'; there are: kill, "),
         (["delay"], "namespaces", "'delay' needs the proxy network"),
+        (["churn", "damage", "kill", "failed-sync"], "direct", ""),
+        (["churn"], "proxy", "'churn' cannot be had with this network"),
+        (["damage"], "namespaces", "'damage' cannot be had with this network"),
+        (["churn", "partition"], "direct", "'partition' cannot be had where nodes come and go"),
     ],
 )
-def test_refusal_of_kinds_says_what_is_wrong(kinds: list[str], network: str, said: str) -> None:
+def test_refusal_of_kinds_says_what_is_wrong(
+    kinds: list[str], network: NetworkKind, said: str
+) -> None:
     assert refusal(kinds, network).startswith(said)
     assert bool(refusal(kinds, network)) == bool(said)
 
 
+def test_refusal_of_damage_to_so_few_nodes_that_one_is_no_minority_says_so() -> None:
+    assert refusal(["damage"], "direct", 2) == (
+        "'damage' needs 3 nodes: it takes what one of them holds away"
+    )
+    assert refusal(["kill"], "direct", 2) == ""
+
+
+def test_network_of_a_run_whose_nodes_come_and_go_is_direct_unless_one_was_asked_for() -> None:
+    assert network_for(["kill", "churn"], "proxy") == "direct"
+    assert network_for(["damage"], "proxy") == "direct"
+    assert network_for(["kill", "partition"], "proxy") == "proxy"
+    assert network_for(["churn"], "namespaces") == "namespaces"
+
+
 def test_faults_inside_nodes_alone_need_the_program_with_fault_points() -> None:
-    plain = ("kill", "kill-all", "restart-storm", "pause", *LANES["links"])
+    plain = ("kill", "kill-all", "restart-storm", "pause", *LANES["links"], *LANES["years"])
     assert not needs_node_program(plain)
     for kind in set(KINDS) - set(plain):
         assert needs_node_program(["kill", kind])

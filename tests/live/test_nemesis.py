@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -92,6 +92,83 @@ def test_spell_that_came_while_nothing_was_in_flight_is_told_apart() -> None:
         assert nemesis.effects == {"kill": 1}
         assert nemesis.in_flight_effects == {"kill": 0}
         assert nemesis.leader_effects == {"kill": 0}
+
+    _on_virtual_time(act)
+
+
+def test_spell_goes_on_after_it_struck_and_tells_what_it_did() -> None:
+    async def act() -> None:
+        notes: list[tuple[str, Any]] = []
+        nemesis = Nemesis(_nobody(), ["kill"], 1, note=lambda f, value: notes.append((f, value)))
+
+        class Long(Prank):
+            async def begin(self, stage: Stage) -> Spell | None:
+                spell = await super().begin(stage)
+                assert spell is not None
+
+                async def during() -> None:
+                    with trio.move_on_after(2.0):
+                        await trio.sleep_forever()
+                    spell.counts["seen"] += 1
+
+                spell.during = during
+                return spell
+
+        await nemesis.strike(Long(3), 1.0)
+        assert nemesis.bands == [Band("kill", "n1", 0.0, 3.0, 3)]
+        assert nemesis.details == {"kill": {"seen": 1}}
+        assert notes[-1] == ("heal-kill", {"target": "n1", "effects": 3, "seen": 1})
+
+    _on_virtual_time(act)
+
+
+class Rest:
+    """Processes and a network to which nothing is done."""
+
+    running: tuple[int, ...] = ()
+
+    def __init__(self, told: list[str]) -> None:
+        self._told = told
+
+    def heal(self) -> None:
+        self._told.append("links")
+
+    async def start_all(self, nodes: Iterable[int]) -> None:
+        self._told.append(f"start {sorted(nodes)}")
+
+
+def test_heal_all_ends_what_needs_health_after_everything_else() -> None:
+    async def act() -> None:
+        told: list[str] = []
+        cluster = _nobody()
+        rest = Rest(told)
+
+        async def wait_leader(_: float) -> int:
+            return 2
+
+        vars(cluster).update(processes=rest, network=rest, wait_leader=wait_leader)
+        nemesis = Nemesis(cluster, ["kill"], 1)
+
+        class Lasting(Prank):
+            async def begin(self, stage: Stage) -> Spell | None:
+                spell = await super().begin(stage)
+                assert spell is not None
+                spell.needs_health = self.on_leader
+                spell.held = (1,) if self.on_leader else ()
+                stage.held.update(spell.held)
+
+                async def end() -> None:
+                    told.append(f"end of {self.effects}")
+
+                spell.end, spell.during = end, trio.sleep_forever
+                return spell
+
+        with trio.move_on_after(1.0):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(nemesis.strike, Lasting(1, on_leader=True), 0.0)
+                nursery.start_soon(nemesis.strike, Lasting(2), 0.0)
+        assert await nemesis.heal_all() == 2
+        assert told == ["end of 2", "links", "start [2, 3]", "end of 1"]
 
     _on_virtual_time(act)
 

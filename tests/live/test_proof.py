@@ -9,6 +9,7 @@ import pytest
 from jepsen_like.history import NEMESIS, Entry, EntryType
 from jepsen_like.live.proof import (
     BESIDE,
+    CHURN,
     USUAL,
     Counts,
     Evidence,
@@ -77,6 +78,53 @@ def test_run_without_faults_needs_none() -> None:
 def test_run_that_lacks_one_thing_names_it(evidence: Evidence, text: str) -> None:
     missing = shortfalls(evidence)
     assert any(text in each for each in missing), missing
+
+
+CHURNED = dict.fromkeys(CHURN, 1)
+DAMAGED = {
+    "damages": 20,
+    "inside decided records": 10,
+    "mended": 18,
+    "lost with a node": 2,
+    "replaced": 1,
+}
+YEARS = replace(
+    ENOUGH,
+    effects={"churn": 5, "damage": 20},
+    in_flight={"churn": 5, "damage": 20},
+    details={"churn": CHURNED, "damage": DAMAGED},
+)
+
+
+def _damaged(**told: int) -> Evidence:
+    named = {name.replace("_", " "): count for name, count in told.items()}
+    return replace(YEARS, details={"churn": CHURNED, "damage": DAMAGED | named})
+
+
+def test_run_with_enough_churn_and_damage_misses_nothing() -> None:
+    assert shortfalls(YEARS) == []
+    short = replace(YEARS, seconds=9.0, details={"damage": {"damages": 3, "mended": 3}})
+    assert shortfalls(short) == ["only 0 of 3 damages were inside decided records"]
+
+
+@pytest.mark.parametrize("name", CHURN)
+def test_long_run_that_lacks_a_sort_of_change_names_it(name: str) -> None:
+    told = {sort: count for sort, count in CHURNED.items() if sort != name}
+    lacking = replace(YEARS, details={"churn": told, "damage": DAMAGED})
+    assert shortfalls(lacking) == [f"no change was of this sort: {name}"]
+
+
+@pytest.mark.parametrize(
+    ("evidence", "text"),
+    [
+        (_damaged(damages=19, mended=17), "only 19 places were damaged; 20 are asked"),
+        (_damaged(inside_decided_records=9), "only 9 of 20 damages were inside decided records"),
+        (_damaged(mended=17), "only 19 of 20 damages were mended, or lost with a node"),
+        (replace(YEARS, seconds=30.0, details={}), "only 0 places were damaged; 10 are asked"),
+    ],
+)
+def test_run_whose_damage_proves_too_little_says_so(evidence: Evidence, text: str) -> None:
+    assert shortfalls(evidence) == [text]
 
 
 def test_calm_phase_with_just_over_nine_tenths_done_is_calm_enough() -> None:

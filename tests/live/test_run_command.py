@@ -16,6 +16,7 @@ from jepsen_like import report
 from jepsen_like.checkers.linearizability import check
 from jepsen_like.cli.run import run_command
 from jepsen_like.history import NEMESIS, read_history
+from jepsen_like.live.proof import CHURN, DAMAGES
 from jepsen_like.workload.catalog import WORKLOADS
 from tests.architecture.sources import ROOT
 
@@ -46,6 +47,8 @@ def result(directory: Path) -> dict[str, Any]:
         (("--workload", "chess"), "no workload 'chess': there are config, register"),
         (("--workload", "register", "--nemesis", "kill,meteor"), "no fault 'meteor'"),
         (("--workload", "register", "--machine", "nowhere:Nothing"), "no module 'nowhere'"),
+        (("--workload", "register", "--nemesis", "churn,partition"), "'partition' cannot be had"),
+        (("--workload", "register", "--nemesis", "damage", "--nodes", "2"), "needs 3 nodes"),
         (("--workload", "register", "--time", "1"), "--time"),
         (("--workload", "register", "--time", "nan"), "nan is not a finite number"),
         (("--workload", "register", "--rate", "inf"), "inf is not a finite number"),
@@ -132,6 +135,30 @@ def test_run_of_the_configuration_records_and_judges_its_transactions(tmp_path: 
 
 
 @pytest.mark.processes
+def test_run_under_churn_and_kill_tells_what_changed_and_loses_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    ended = run("--workload", "register", "--nemesis", "churn,kill", "--time", "7",
+                "--no-report", "--out", out, "--seed", "1")  # fmt: skip
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    told = result(out)
+    assert told["faults_in_flight"]["churn"] > 0
+    changes = told["fault_counts"]["churn"]
+    assert sum(changes[name] for name in set(changes) & set(CHURN[:4])) == told["faults"]["churn"]
+    assert ", ".join(f"{count} {name}" for name, count in changes.items()) in ended.stdout
+
+
+@pytest.mark.processes
+def test_run_under_damage_tells_what_was_hit_and_that_it_was_mended(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    ended = run("--workload", "append", "--nemesis", "damage", "--time", "9",
+                "--no-report", "--out", out, "--seed", "1")  # fmt: skip
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    told = result(out)["fault_counts"]["damage"]
+    assert told["damages"] == told["mended"] + told.get("lost with a node", 0) >= 3
+    assert 2 * told["inside decided records"] >= told["damages"]
+
+
+@pytest.mark.processes
 def test_run_of_a_counter_that_forgets_is_refuted(tmp_path: Path) -> None:
     out = tmp_path / "out"
     ended = run("--workload", "counter", "--machine", "tests.live.broken_machines:ForgetfulCounter",
@@ -175,6 +202,28 @@ def test_run_of_a_minute_under_the_usual_faults_proves_a_lot(name: str, tmp_path
         assert min(told["faults"][kind], told["faults_in_flight"][kind]) >= least, told
     assert told["faults_on_the_leader"]["kill"] >= 3
     assert (out / "report.html").stat().st_size < 10_000_000
+
+
+@pytest.mark.nightly
+@pytest.mark.processes
+@pytest.mark.parametrize("name", ["config", "register", "append"])
+def test_run_of_a_minute_under_churn_and_kill_proves_a_lot(name: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    ended = run("--workload", name, "--nemesis", "churn,kill", "--out", out)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    told = result(out)
+    assert told["done"] >= 5_000
+    assert told["faults_in_flight"]["churn"] >= 5
+
+
+@pytest.mark.nightly
+@pytest.mark.processes
+@pytest.mark.parametrize("name", ["config", "register", "append"])
+def test_run_of_a_minute_under_damage_loses_nothing(name: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    ended = run("--workload", name, "--nemesis", "damage", "--out", out)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert result(out)["fault_counts"]["damage"]["damages"] >= DAMAGES
 
 
 def _processes_that_name(text: str) -> list[str]:

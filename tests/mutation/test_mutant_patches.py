@@ -109,7 +109,7 @@ def test_edit_of_anything_but_the_product_is_refused(tmp_path: Path, file: str) 
 def test_edit_whose_text_stands_twice_is_refused(tmp_path: Path) -> None:
     mutant = Mutant("X1", "t", edits=(Edit("paxos/core/quorum.py", "self.voters", "x"),))
     copied(mutant, tmp_path)
-    with pytest.raises(MutantInvalid, match="stands 3 times, not once"):
+    with pytest.raises(MutantInvalid, match=r"stands \d+ times, not once"):
         apply(mutant, tmp_path)
 
 

@@ -26,10 +26,10 @@ def run_mutants(*arguments: str, cwd: Path | None = None) -> subprocess.Complete
 
 
 def test_mutants_that_are_found_end_with_0_and_a_control() -> None:
-    done = run_mutants("--from", str(DIRECTORY), "--only", "B17,A10")
+    done = run_mutants("--from", str(DIRECTORY), "--only", "B17,E5")
     assert done.returncode == 0, done.stderr
     assert "B17  quorums" in done.stdout
-    assert "A10  waits for snapshots" in done.stdout
+    assert "E5   waits for leases" in done.stdout
     assert "the unchanged code over the same seeds (1 seeds of arithmetic): nothing found" in (
         done.stdout
     )
@@ -52,7 +52,7 @@ def test_mutant_found_by_another_check_than_expected_ends_with_1(tmp_path: Path)
 
 
 def test_mutants_of_which_none_can_run_end_with_2() -> None:
-    done = run_mutants("--from", str(DIRECTORY), "--only", "A10")
+    done = run_mutants("--from", str(DIRECTORY), "--only", "E5")
     assert done.returncode == 2
 
 

@@ -46,6 +46,7 @@ class Stage:
     def __init__(self, limits: Limits = DEFAULT_LIMITS, alpha: int = 4) -> None:
         configurations = Configurations(Configuration(1, Quorums.majority(VOTERS)), alpha)
         machines = make_machines(edge_config=False)
+        self.configurations = configurations
         self.checks = Invariants(configurations, machines, limits)
         self.facts = {voter.node: self.checks.add(voter) for voter in VOTERS}
         self.replica = Replica(

@@ -296,7 +296,7 @@ def test_node_that_recovers_above_a_hole_is_marked(scene: Scene) -> None:
 
 
 def test_log_with_a_torn_tail_is_marked(scene: Scene) -> None:
-    scene.checks.found(scene.facts[1], (), True)
+    scene.checks.found(scene.facts[1], (), True, Recovered())
     assert scene.hit == ["torn tail was cut"]
 
 

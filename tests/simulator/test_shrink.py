@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from jepsen_like.sim.node import ReplicaFactory
 from jepsen_like.sim.replay import Case, CaseInvalid, from_json, load, save, to_json
+from jepsen_like.sim.setup import ReplicaFactory
 from jepsen_like.sim.shrink import (
     RATES,
     RUNS_DEFAULT,

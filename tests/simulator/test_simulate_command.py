@@ -123,7 +123,22 @@ def test_simulate_what_makes_no_sense_exits_three_and_says_why(
     assert complaint in done.stderr
 
 
-def test_simulate_broken_harness_exits_three_and_is_no_verdict() -> None:
-    done = run_simulate("--seeds", "0:1", "--replica", "tests.simulator.variants:no_replica")
+@pytest.mark.parametrize("last", [5, 40])  # in this process, and in several
+def test_simulate_broken_harness_exits_three_and_names_the_seed(last: int) -> None:
+    done = run_simulate("--seeds", f"4:{last}", "--replica", "tests.simulator.variants:no_replica")
     assert done.returncode == 3
     assert "TypeError" in done.stderr
+    assert "seed 4 of the profile 'swarm'" in done.stderr
+
+
+def test_simulate_profile_churn_changes_members_in_every_seed_and_says_so_in_the_replay() -> None:
+    done = run_simulate("--profile", "churn", "--seeds", "0:4", "--json")
+    summary = json.loads(done.stdout.splitlines()[-1])
+    changes = ("member added", "member removed", "member replaced", "witness added")
+    assert summary["violations"] == 0, done.stdout
+    assert sum(summary["effects"][name] for name in changes) >= 4
+    broken = run_simulate(
+        *("--profile", "churn", "--seeds", "0:4", "--replica", MUTANT, "--no-shrink", "--json")
+    )
+    lines = [json.loads(line) for line in broken.stdout.splitlines()]
+    assert lines[0]["replay"].endswith(f" --profile churn --replica {MUTANT} --trace FILE")

@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from jepsen_like.sim.marks import AWAITED
-from jepsen_like.sim.plan import BACKGROUND, EFFECTS, SPELLS, Plan, draw_plan
+from jepsen_like.sim.plan import BACKGROUND, EFFECTS, SPELLS, Plan, draw_plan, draw_plan_of
 from jepsen_like.sim.schedule import Schedule, draw_schedule
 from jepsen_like.sim.simulation import Simulation, simulate
 from jepsen_like.sim.sweep import LONG_SEEDS, PRODUCTION, Summary, sweep
 from jepsen_like.sim.world import World
+from paxos.core.config import FEATURE
 from paxos.core.replica import Replica
 
 ROOT = Path(__file__).parents[2]
@@ -52,6 +53,7 @@ def digest_of_trace(seeds: list[int], surroundings: dict[str, str]) -> str:
     return done.stdout
 
 
+@pytest.mark.long
 def test_simulate_production_replica_finds_nothing_and_proves_enough() -> None:
     # In processes of their own: measuring coverage, which follows forks, would double the time.
     done = subprocess.run(
@@ -157,6 +159,18 @@ def test_long_sweep_in_which_a_fault_or_mark_stays_at_zero_proves_too_little() -
         "no fault had the effect: pause",
         "never reached: no-op was chosen",
     ]
+
+
+def test_long_sweep_of_churn_is_not_held_to_every_mark() -> None:
+    summary = Summary("churn", seeds=LONG_SEEDS, faults=3 * LONG_SEEDS)
+    summary.deliveries = summary.commands = summary.leader_changes = 10**9
+    assert summary.shortfalls() == []
+
+
+def test_plans_of_profile_churn_all_have_an_administrator_at_work() -> None:
+    plans = [draw_plan_of("churn", seed) for seed in range(200)]
+    assert all(plan.churn and plan.feature == FEATURE and not plan.beyond for plan in plans)
+    assert [draw_plan_of("swarm", seed) for seed in range(20)] == list(map(draw_plan, range(20)))
 
 
 def test_simulate_with_a_sink_changes_nothing() -> None:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from jepsen_like.sim.faults.links import cut
 from jepsen_like.sim.faults.site import Begin, Strike, Undo
 from jepsen_like.sim.invariants import require
 from jepsen_like.sim.log_disk import LogDisk
+
+TOGETHER_SHARE = 0.5
+"""How often all lose power when one disk rots."""
+
+UNHEARD_TIMEOUTS = 0.5
+"""For how many election timeouts a leader then hears of no vote before that, at most."""
 
 
 def failed_sync(strike: Strike) -> Undo | None:
@@ -50,9 +57,11 @@ def disk_full(strike: Strike) -> Undo | None:
 
 def bit_rot(strike: Strike) -> Undo | None:
     """Flip bits on the disk of a node that may be lost, and let it start from that."""
+    if strike.rng.random() < TOGETHER_SHARE:
+        return _rot_in_a_power_cut(strike)
     node = strike.rng.choice(strike.site.nodes)
     disk = node.disk
-    if not isinstance(disk, LogDisk) or not strike.site.atlas.spend(node.voter.node):
+    if not isinstance(disk, LogDisk) or not strike.site.atlas.spend(node):
         return None
     strike.aim(node)
     if node.up:
@@ -61,10 +70,43 @@ def bit_rot(strike: Strike) -> Undo | None:
     return lambda: strike.start_soon([node])
 
 
+def _rot_in_a_power_cut(strike: Strike) -> Undo | None:
+    """Let votes not reach the leader for a moment, then all lose power, and one disk rot.
+
+    Nobody decides meanwhile what is forgotten: the next leader has to do with a node that does not
+    know whether it voted in slots that are open.
+    """
+    site, rng = strike.site, strike.rng
+    leader = strike.leader_or_any().voter.node
+    unheard = cut(strike, [(other, leader) for other in site.ids if other != leader], "drop")
+    node = rng.choice(site.nodes)
+    strike.aim(node)
+
+    def act() -> None:
+        if not site.active:
+            return
+        unheard()
+        disk = node.disk
+        if not isinstance(disk, LogDisk) or not site.atlas.spend(node):
+            return
+        struck = [other for other in site.nodes if other.up]
+        strike.stop(struck, power_cut=True)
+        strike.effect("bit rot", disk.rot(rng))
+        strike.start_soon(struck)
+
+    site.world.after(rng.random() * UNHEARD_TIMEOUTS * site.plan.timing.election_timeout_s, act)
+
+    def undo() -> None:
+        unheard()
+        strike.start_soon([node])
+
+    return undo
+
+
 def wiped_disk(strike: Strike) -> Undo | None:
     """Make the data directory of a node that may be lost anew, under the same id."""
     node = strike.rng.choice(strike.site.nodes)
-    if not strike.site.atlas.spend(node.voter.node):
+    if not strike.site.atlas.spend(node):
         return None
     strike.aim(node)
     if node.up:

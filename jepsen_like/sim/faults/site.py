@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
+from jepsen_like.sim.administrator import Administrator
 from jepsen_like.sim.atlas import Atlas
 from jepsen_like.sim.caller import Caller
 from jepsen_like.sim.network import Link, Network
@@ -29,9 +30,10 @@ class Site:
         network: What they cut.
         nodes: What they stop, in order of id.
         callers: Whom they cut off; may be empty.
+        atlas: What they may break for ever.
+        administrator: Who is told what to do; None if nobody is there.
 
     Attributes:
-        atlas: Which nodes may be lost for ever.
         active: Whether faults still strike.
     """
 
@@ -41,13 +43,16 @@ class Site:
         network: Network,
         nodes: Sequence[SimNode],
         callers: Sequence[Caller],
+        atlas: Atlas,
+        administrator: Administrator | None = None,
     ) -> None:
         self.world = world
         self.plan = world.plan
         self.network = network
         self.nodes = nodes
         self.callers = callers
-        self.atlas = Atlas(world.plan)
+        self.atlas = atlas
+        self.administrator = administrator
         self.active = True
 
     @property

@@ -17,23 +17,29 @@ from jepsen_like.sim.invariants.histories import Histories
 from jepsen_like.sim.invariants.leadership import Leadership
 from jepsen_like.sim.invariants.ledger import Ledger
 from jepsen_like.sim.invariants.machines import StateMachines
+from jepsen_like.sim.invariants.memberships import Memberships
 from jepsen_like.sim.invariants.promises import Promises
 from jepsen_like.sim.invariants.quorums import PhaseOne
+from jepsen_like.sim.invariants.recovery import Recovery
 from jepsen_like.sim.invariants.sightings import Sightings
+from jepsen_like.sim.invariants.snapshots import Snapshots
+from jepsen_like.sim.invariants.timeline import Timeline
 from jepsen_like.sim.invariants.violation import require
 from jepsen_like.sim.invariants.votes import DurableVotes, refuse
 from jepsen_like.sim.invariants.watermarks import Watermarks
 from jepsen_like.sim.marks import Marks
-from paxos.core.ballot import BALLOT_ZERO
-from paxos.core.config import Configurations
+from paxos.core.config import Configuration, Configurations
 from paxos.core.effects import Reply
 from paxos.core.events import (
+    AdminRequested,
     ClientGone,
     DeadlinePassed,
     DiskFull,
     Event,
+    PeerDisconnected,
     ReadsRequested,
     Received,
+    SnapshotFetched,
     Submitted,
     WatchCancelled,
     WatchRequested,
@@ -43,6 +49,8 @@ from paxos.core.limits import DEFAULT_LIMITS, DEFAULT_TIMING, Limits, Timing
 from paxos.core.messages import (
     Accept,
     Accepted,
+    AdminAnswer,
+    Compacted,
     Decided,
     Heartbeat,
     HeartbeatAnswer,
@@ -55,6 +63,9 @@ from paxos.core.messages import (
     ReadAnswer,
     Redirect,
     Results,
+    SnapshotOffer,
+    SnapshotRequest,
+    TakeOver,
 )
 from paxos.core.records import (
     AcceptedRecord,
@@ -62,6 +73,7 @@ from paxos.core.records import (
     IssuedRecord,
     PromisedRecord,
     Record,
+    Recovered,
     WatermarkRecord,
 )
 from paxos.core.replica import Replica
@@ -74,7 +86,7 @@ class Invariants:
     """All checkers of one run.
 
     Args:
-        configurations: Who votes, and alpha.
+        configurations: Who is founded with, and alpha.
         models: By name, a state machine of each kind, to be run beside the cluster's.
         limits: The bounds that the nodes were given.
         timing: Their durations.
@@ -82,7 +94,7 @@ class Invariants:
     Attributes:
         facts: What is known of each node.
         marks: How often the run was in each rare state.
-        ledger, machines, histories, leadership: Those checkers that others ask.
+        timeline, ledger, machines, histories, leadership, snapshots: Checkers that others ask.
     """
 
     def __init__(
@@ -94,18 +106,23 @@ class Invariants:
     ) -> None:
         self.facts: dict[int, NodeFacts] = {}
         self.marks = Marks()
-        self.ledger = Ledger(configurations, self.marks)
+        founding = configurations.at(1)
+        self.timeline = Timeline(founding, configurations.alpha, self.marks)
+        self.ledger = Ledger(self.timeline, self.marks)
         self.machines = StateMachines(self.ledger, models)
         self.histories = Histories(self.machines, self.marks)
-        self._configurations = configurations
+        self._founders = frozenset(member.node for member in founding.members)
         self._promises = Promises()
         self._votes = DurableVotes()
-        self._phase_one = PhaseOne(configurations, self.marks)
-        self._watermarks = Watermarks(self.ledger, self.machines, self.marks)
+        self._phase_one = PhaseOne(self.timeline, self.marks)
+        self._watermarks = Watermarks(self.timeline, self.ledger, self.machines, self.marks)
         self._bounds = Bounds(limits, configurations.alpha)
         self._sightings = Sightings(self.marks)
-        self._confirmations = Confirmations(configurations, self.facts)
-        self._elections = Elections(configurations, timing)
+        self._confirmations = Confirmations(self.timeline, self.facts)
+        self._elections = Elections(self.timeline, timing)
+        self._recovery = Recovery(self.timeline, self.ledger, self.facts)
+        self.snapshots = Snapshots(self.timeline, self.facts, self.marks)
+        self._memberships = Memberships(self.timeline, self.ledger, self.facts, self.marks)
         self.leadership = Leadership(self.ledger, self._phase_one, self.marks)
         self._route_events()
         self._route_effects()
@@ -117,6 +134,10 @@ class Invariants:
             Accepted: self._sightings.accepted_arrives,
             Decided: self._sightings.decided_arrives,
             HeartbeatAnswer: self._answer_arrives,
+            SnapshotOffer: self.snapshots.offer_arrives,
+            SnapshotRequest: self.snapshots.request_arrives,
+            TakeOver: self._take_over_arrives,
+            Compacted: self._compacted_arrives,
         }
         self._coming: dict[type, Callable[[NodeFacts, Any, Replica], None]] = {
             Submitted: self._submissions_come,
@@ -126,6 +147,9 @@ class Invariants:
             ClientGone: self._client_goes,
             DeadlinePassed: self._notes_leading,
             DiskFull: self._notes_leading,
+            AdminRequested: self._memberships.asked,
+            PeerDisconnected: self.snapshots.link_broke,
+            SnapshotFetched: self.snapshots.fetched,
         }
         self._grown: dict[type, Callable[[NodeFacts, Replica], None]] = {
             Submitted: self._bounds.submissions,
@@ -151,6 +175,7 @@ class Invariants:
             Overloaded: self._sightings.overload_leaves,
             Redirect: self._sightings.redirect_leaves,
             ReadAnswer: self._read_answered,
+            AdminAnswer: self._admin_answered,
         }
         self._staged: dict[type, Callable[[NodeFacts, Any, Replica], None]] = {
             AcceptedRecord: self._acceptance_staged,
@@ -176,7 +201,7 @@ class Invariants:
     def restarting(self, facts: NodeFacts) -> None:
         """A node's machines are made anew, before it recovers."""
         facts.life += 1
-        facts.applied = 0
+        facts.applied = facts.learned_through = 0
 
     def started(self, facts: NodeFacts, replica: Replica) -> None:
         """A replica was made from what its disk kept."""
@@ -200,9 +225,22 @@ class Invariants:
         if not any(each.up for each in self.facts.values()):
             self.marks.hit("everyone was down")
 
-    def found(self, facts: NodeFacts, survived: Sequence[Record], torn: bool) -> None:
-        """A node read its log; ``survived`` is there though it was not known to be durable."""
+    def found(
+        self, facts: NodeFacts, survived: Sequence[Record], torn: bool, kept: Recovered
+    ) -> None:
+        """A node read its disk; ``survived`` is there though it was not known to be durable."""
         self.durable(facts, survived)
+        name = None if kept.snapshot is None else kept.snapshot[0]
+        facts.restoring = facts.snapshot_through = 0 if name is None else name.through
+        facts.compacted_through = kept.compacted_through
+        if name is not None:
+            facts.snapshot_through = name.through
+            self.marks.hit("restart from a snapshot")
+        elif kept.compacted_through:
+            self.marks.hit("state was lost and votes were not")
+        if kept.unknown:
+            facts.damaged(kept)
+            self.marks.hit("damaged node started with unknown slots")
         if survived:
             self.marks.hit("died between write and reply")
         if torn:
@@ -244,9 +282,26 @@ class Invariants:
             self.marks.hit("full disk refused a vote")
 
     def _promise_arrives(
-        self, facts: NodeFacts, sender: Voter, promise: Promise, _: Replica
+        self, facts: NodeFacts, sender: Voter, promise: Promise, replica: Replica
     ) -> None:
-        self._phase_one.promise_arrives(sender, facts.life, promise)
+        decided = replica.learner.decided_through
+        self._phase_one.promise_arrives(sender, facts.life, promise, decided)
+
+    def _take_over_arrives(
+        self, facts: NodeFacts, sender: Voter, message: TakeOver, replica: Replica
+    ) -> None:
+        self._elections.takes_over(facts)
+        self._memberships.takes_over(facts, sender, message, replica)
+
+    def _compacted_arrives(
+        self, facts: NodeFacts, sender: Voter, message: Compacted, _: Replica
+    ) -> None:
+        self.marks.hit("accept of a compacted slot")
+
+    def _admin_answered(
+        self, facts: NodeFacts, event: Event, reply: Reply, answer: AdminAnswer
+    ) -> None:
+        self._memberships.answered(facts, reply.client, answer)
 
     def _answer_arrives(
         self, facts: NodeFacts, sender: Voter, answer: HeartbeatAnswer, replica: Replica
@@ -351,6 +406,9 @@ class Invariants:
     def _prepare_leaves(self, facts: NodeFacts, prepare: Prepare, _: Replica) -> None:
         self._votes.prepare_leaves(facts, prepare)
         self._phase_one.prepares(facts.voter.node, facts.life, prepare)
+        node, latest = facts.voter.node, self.timeline.latest
+        if node < latest.next_node and not latest.member(node):
+            self.marks.hit("removed node asked for votes")
 
     def _nack_leaves(self, facts: NodeFacts, nack: Nack, _: Replica) -> None:
         led = self.leadership.ballots
@@ -364,6 +422,7 @@ class Invariants:
             refuse(facts, accept)
         if accept.ballot not in self.leadership.ballots:
             self.leadership.leads(accept.ballot)
+            self._memberships.leads(accept.ballot, self._founders)
         self._phase_one.accept_leaves(accept, replica.learner)
         self._bounds.slots(facts, replica)
         self.ledger.proposed(facts.voter.node, accept)
@@ -385,7 +444,9 @@ class Invariants:
         if before is not None and before[1] is not value and before[1] != value:
             self.marks.hit("accepted value overruled")
         facts.held[slot] = (ballot, value)
-        facts.open[slot] = None
+        if slot not in facts.known:
+            facts.open[slot] = None
+        facts.mends((slot,), "accepting anew", self.marks)
         facts.highest = max(facts.highest, slot)
         self.ledger.accepted(facts.voter, record)
 
@@ -398,23 +459,15 @@ class Invariants:
         facts.durable_issued.add(record.ballot)
         facts.issued = max(facts.issued, record.ballot)
 
-    @staticmethod
-    def _decided_durable(facts: NodeFacts, record: DecidedRecord) -> None:
+    def _decided_durable(self, facts: NodeFacts, record: DecidedRecord) -> None:
         facts.open.pop(record.slot, None)
+        facts.known[record.slot] = record.value
+        facts.mends((record.slot,), "its decided value", self.marks)
 
     def recoverable(self) -> None:
-        """Invariant 10: every phase-1 quorum of disks would give back every chosen value.
+        """Invariant 10: what was chosen can be had from every phase-1 quorum of disks."""
+        self._recovery.recoverable()
 
-        Of those that can still form one: a condemned node never promises again.
-        """
-        for slot, value in self.ledger.chosen.items():
-            quorums = self._configurations.at(slot).quorums
-            blind = 0
-            for voter in quorums.voters:
-                facts = self.facts[voter.node]
-                if facts.condemned or facts.voter != voter:
-                    continue
-                _, held = facts.held.get(slot, (BALLOT_ZERO, None))
-                blind += held is not value and held != value
-            text = "slot {} was chosen, but {} voters hold another value or none there"
-            require(blind < quorums.phase1, 10, text, slot, blind)
+    def at_stake(self) -> list[Configuration]:
+        """Return every configuration whose voters may still be needed."""
+        return self._recovery.at_stake()

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from jepsen_like.sim.invariants.facts import NodeFacts
+from jepsen_like.sim.invariants.timeline import Timeline
 from jepsen_like.sim.invariants.violation import require
-from paxos.core.config import Configurations
 from paxos.core.ids import ClientId, NodeId, Slot, Voter
 from paxos.core.messages import HeartbeatAnswer, Read, ReadAnswer, Status
 from paxos.core.replica import Replica
@@ -24,12 +24,12 @@ class Confirmations:
     """What every voter confirmed, in the order in which its answers left.
 
     Args:
-        configurations: Who votes.
+        timeline: Who votes.
         facts: What is known of each node.
     """
 
-    def __init__(self, configurations: Configurations, facts: Mapping[int, NodeFacts]) -> None:
-        self._configurations = configurations
+    def __init__(self, timeline: Timeline, facts: Mapping[int, NodeFacts]) -> None:
+        self._timeline = timeline
         self._facts = facts
         self._step = 0  # counts answers that left
         self._left: dict[tuple[NodeId, int], int] = {}  # when a voter first answered a number
@@ -72,7 +72,7 @@ class Confirmations:
         confirmed = [me, *(voter for voter, left in heard.items() if left > came)]
         voters = frozenset(confirmed)
         text = "{} answers {}, and only {} confirmed its lead after the read came"
-        for configuration in self._configurations.live(facts.decided_through):
+        for configuration in self._timeline.live(facts.knows_through):
             sound = configuration.quorums.is_phase2(voters)
             require(sound, 11, text, me, read, sorted(map(str, confirmed)))
         text = "{} answers {} as of slot {}, and slot {} had been run when the read came"

@@ -11,13 +11,13 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from jepsen_like.sim.invariants.facts import NodeFacts
+from jepsen_like.sim.invariants.timeline import Timeline
 from jepsen_like.sim.invariants.violation import require
 from paxos.core.ballot import BALLOT_ZERO, Ballot
-from paxos.core.config import Configurations
 from paxos.core.ids import Voter
 from paxos.core.limits import Timing
 from paxos.core.messages import Heartbeat, HeartbeatAnswer
-from paxos.core.quorum import Quorums
+from paxos.core.quorum import QuorumSystem
 from paxos.core.records import IssuedRecord
 from paxos.core.replica import Replica
 
@@ -36,6 +36,7 @@ class Contacts:
         claims: The ballot at which it claims to lead.
         since: When it first did.
         led: It has led.
+        summoned: A leader told it to take over, and it has not campaigned since.
     """
 
     sent: dict[int, float] = field(default_factory=dict)
@@ -44,18 +45,19 @@ class Contacts:
     claims: Ballot = BALLOT_ZERO
     since: float = 0.0
     led: bool = False
+    summoned: bool = False
 
 
 class Elections:
     """Who campaigns, and who goes on leading.
 
     Args:
-        configurations: Who votes.
+        timeline: Who votes.
         timing: What the nodes were given.
     """
 
-    def __init__(self, configurations: Configurations, timing: Timing) -> None:
-        self._configurations = configurations
+    def __init__(self, timeline: Timeline, timing: Timing) -> None:
+        self._timeline = timeline
         # A leader judges itself once in a heartbeat interval, and may have done so just before.
         self._patience_s = timing.election_timeout_s + 2 * timing.heartbeat_interval_s
         self._contacts: defaultdict[int, Contacts] = defaultdict(Contacts)
@@ -94,7 +96,9 @@ class Elections:
         """A node issues a ballot. One that has led may take its lead back without asking."""
         me = facts.voter
         contacts = self._contacts[me.node]
-        if contacts.led:
+        self._may_campaign(facts, record)
+        summoned, contacts.summoned = contacts.summoned, False
+        if contacts.led or summoned:
             return
         willing = [me]
         for voter, answer in contacts.answers.items():
@@ -105,6 +109,22 @@ class Elections:
         for quorums in self._live(facts):
             enough = quorums.is_phase1(voters) and quorums.is_phase2(voters)
             require(enough, 13, text, me, record.ballot, names)
+
+    def _may_campaign(self, facts: NodeFacts, record: IssuedRecord) -> None:
+        """Only who votes, and has the state, may lead; or who never did, a proposer alone."""
+        live = self._timeline.live(facts.knows_through)
+        member = [each for each in live if facts.voter in each.full_voters]
+        text = "{} campaigns at {}, and is no full voter of any configuration that it knows"
+        require(member or self._is_outsider(facts), 13, text, facts.voter, record.ballot)
+
+    def _is_outsider(self, facts: NodeFacts) -> bool:
+        """Whether it was never named by any configuration."""
+        every = self._timeline.since(1)
+        return not any(each.member(facts.voter.node) for each in every)
+
+    def takes_over(self, facts: NodeFacts) -> None:
+        """A leader told a node to campaign."""
+        self._contacts[facts.voter.node].summoned = True
 
     def _goes_on(self, facts: NodeFacts, contacts: Contacts, now: float) -> None:
         """A node has judged itself, and still claims to lead: it must have reached a quorum."""
@@ -118,5 +138,5 @@ class Elections:
             enough = quorums.is_phase2(voters)
             require(enough, 13, text, me, contacts.claims, names, self._patience_s)
 
-    def _live(self, facts: NodeFacts) -> list[Quorums]:
-        return [each.quorums for each in self._configurations.live(facts.decided_through)]
+    def _live(self, facts: NodeFacts) -> list[QuorumSystem]:
+        return [each.quorums for each in self._timeline.live(facts.knows_through)]

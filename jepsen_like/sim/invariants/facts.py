@@ -7,12 +7,15 @@ node thinks of itself.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from jepsen_like.sim.marks import Marks
 from paxos.core.ballot import BALLOT_ZERO, Ballot
+from paxos.core.config import Configuration, Configurations
 from paxos.core.ids import ClientId, Slot, Voter
 from paxos.core.messages import Accept, Read
-from paxos.core.records import Record
+from paxos.core.records import Record, Recovered
 from paxos.core.value import Value
 
 
@@ -21,6 +24,7 @@ class NodeFacts:
     """One node, over all its lives.
 
     Attributes:
+        executes: It runs state machines.
         life: How often it was started.
         up: It runs.
         promised: The highest ballot in any record it asked to have written, in this life.
@@ -31,8 +35,16 @@ class NodeFacts:
         durable_votes: Every (ballot, slot) durably accepted.
         held: The latest durable acceptance of each slot.
         open: Slots held that no durable record marks decided.
+        known: The value of each slot that recovery would believe decided.
+        snapshot_through: The slot of its latest durable snapshot.
+        compacted_through: It was asked to let go of slots through this one.
+        doubt: Slots of which damage hides what it accepted, until they are mended.
+        restoring: The slot of the snapshot that its machines are made from, when they are.
+        configurations: What it believes of who governs; its own object of this life.
+        believed: The latest of them, as last seen.
         highest: The highest slot in ``held``.
         decided_through, applied_through: As last seen.
+        learned_through: What it knows decided while its effects are looked at.
         applied: How many commands its state machines ran in this life.
         full: It was told that its disk has no room.
         failed: A sync of its present process failed.
@@ -47,6 +59,7 @@ class NodeFacts:
     """
 
     voter: Voter
+    executes: bool = True
     life: int = 0
     up: bool = False
     promised: Ballot = BALLOT_ZERO
@@ -57,9 +70,17 @@ class NodeFacts:
     durable_votes: set[tuple[Ballot, Slot]] = field(default_factory=set)
     held: dict[Slot, tuple[Ballot, Value]] = field(default_factory=dict)
     open: dict[Slot, None] = field(default_factory=dict)
+    known: dict[Slot, Value] = field(default_factory=dict)
+    snapshot_through: Slot = 0
+    compacted_through: Slot = 0
+    doubt: dict[Slot, None] = field(default_factory=dict)
+    restoring: Slot = 0
+    configurations: Configurations | None = None
+    believed: Configuration | None = None
     highest: Slot = 0
     decided_through: Slot = 0
     applied_through: Slot = 0
+    learned_through: Slot = 0
     applied: int = 0
     full: bool = False
     failed: bool = False
@@ -71,3 +92,57 @@ class NodeFacts:
     submission_bytes: int = 0
     now: float = 0.0
     due: bool = False
+
+    @property
+    def knows_through(self) -> Slot:
+        """What it knows decided at this moment."""
+        return max(self.decided_through, self.learned_through)
+
+    def decided_durably(self, through: Slot) -> bool:
+        """Whether recovery would believe every slot through this one decided."""
+        if self.condemned:
+            return False
+        return all(slot in self.known for slot in range(self.snapshot_through + 1, through + 1))
+
+    def gives_back(self, slot: Slot, value: Value) -> bool:
+        """Whether a promise of this node, or its snapshot, would give a chosen value back."""
+        if slot <= self.snapshot_through or slot in self.known:
+            return True
+        _, held = self.held.get(slot, (BALLOT_ZERO, None))
+        return held is value or held == value
+
+    def mends(self, slots: Iterable[Slot], how: str, marks: Marks) -> None:
+        """What damage hid does not matter any more."""
+        if not self.doubt:
+            return
+        for slot in slots:
+            if slot in self.doubt:
+                del self.doubt[slot]
+                marks.hit(f"unknown slot was mended by {how}")
+
+    def damaged(self, kept: Recovered) -> None:
+        """A disk lost what it held in some slots; the node knows in which it may have."""
+        for slot in list(dict.fromkeys((*self.held, *self.known))):
+            if slot <= kept.compacted_through:
+                continue
+            if not any(first <= slot <= last for first, last in kept.unknown):
+                continue
+            self.doubt[slot] = None
+            found, before = kept.held.get(slot), self.held.get(slot)
+            if found is not None and before == (found.ballot, found.value):
+                continue
+            for lost in (self.held, self.known, self.open):
+                lost.pop(slot, None)
+            self.durable_votes = {vote for vote in self.durable_votes if vote[1] != slot}
+            if found is not None:  # from before what was lost
+                self.held[slot] = (found.ballot, found.value)
+                self.durable_votes.add((found.ballot, slot))
+                self.open[slot] = None
+
+    def wiped(self) -> None:
+        """Its machine is gone, with all it held."""
+        self.held.clear()
+        self.known.clear()
+        self.open.clear()
+        self.doubt.clear()
+        self.snapshot_through = 0

@@ -5,10 +5,11 @@ It counts the durable votes itself and never asks a learner.
 
 from __future__ import annotations
 
+from jepsen_like.sim.invariants.timeline import Timeline
 from jepsen_like.sim.invariants.violation import require
 from jepsen_like.sim.marks import Marks
 from paxos.core.ballot import Ballot
-from paxos.core.config import Configurations
+from paxos.core.config import Configuration
 from paxos.core.ids import NodeId, Slot, Voter
 from paxos.core.messages import Accept
 from paxos.core.records import AcceptedRecord
@@ -19,14 +20,14 @@ class Ledger:
     """Every proposal, every durable vote, and every choice.
 
     Args:
-        configurations: Who votes.
+        timeline: Who votes; it is told of each choice, in slot order.
         marks: Takes note of rare states.
     """
 
-    def __init__(self, configurations: Configurations, marks: Marks) -> None:
+    def __init__(self, timeline: Timeline, marks: Marks) -> None:
         self.chosen: dict[Slot, Value] = {}
         self.chosen_through: Slot = 0
-        self._configurations = configurations
+        self._timeline = timeline
         self._marks = marks
         self._chosen_at: dict[Slot, Ballot] = {}  # the lowest ballot it was chosen at
         self._known: set[Slot] = set()  # chosen, and some node knows
@@ -49,7 +50,7 @@ class Ledger:
             text = "two values at {} in slot {}: {} and {}"
             require(known == value, 3, text, ballot, slot, known, value)
             return
-        if proposals or value.stamp is None:
+        if proposals or value.is_noop:
             self._mark_proposal(accept, proposals)
         proposals[ballot] = value
         if slot in self.chosen and self._chosen_at[slot] < ballot:
@@ -57,14 +58,16 @@ class Ledger:
 
     def _mark_proposal(self, accept: Accept, earlier: dict[Ballot, Value]) -> None:
         ballot, slot, value = accept.ballot, accept.slot, accept.value
-        filled = any(v.stamp is None for v in earlier.values())
-        if value.stamp is None and not filled and ballot != self._filled:
+        filled = any(v.is_noop for v in earlier.values())
+        if value.is_noop and not filled and ballot != self._filled:
             self._filled = ballot
             self._marks.hit("took over with a hole")
         if any(b.node != ballot.node and v == value for b, v in earlier.items() if b < ballot):
             self._marks.hit("another's value proposed again")
         if slot in self.chosen and slot not in self._known:
             self._marks.hit("chosen value proposed again")
+        if value.change is not None and any(b.node != ballot.node for b in earlier):
+            self._marks.hit("change was proposed again by another leader")
 
     def in_flight(self, ballot: Ballot) -> bool:
         """Whether something was proposed at ``ballot`` and is not chosen."""
@@ -73,6 +76,16 @@ class Ledger:
             for slot, proposals in self._proposals.items()
             if slot > self.chosen_through and slot not in self.chosen
         )
+
+    def pending(self) -> list[Configuration]:
+        """Return every configuration that was proposed and may yet be chosen."""
+        return [
+            value.change.configuration
+            for slot, proposals in self._proposals.items()
+            if slot > self.chosen_through
+            for value in proposals.values()
+            if value.change is not None
+        ]
 
     # --- votes ---
 
@@ -89,26 +102,38 @@ class Ledger:
         if votes is None:
             votes = self._votes[key] = set()
         votes.add(voter)
-        quorums = self._configurations.at(slot).quorums
-        if len(votes) < quorums.phase2 or not quorums.is_phase2(votes):
+        if not self._timeline.at(slot).quorums.is_phase2(votes):
             return
         chosen = self.chosen.get(slot)
         if chosen is None:
+            self._mark_choice(slot, votes)
             self._choose(slot, ballot, value)
         elif chosen is not value:
             self._compare_chosen(slot, ballot, value, 1)
 
+    def _mark_choice(self, slot: Slot, votes: set[Voter]) -> None:
+        configuration = self._timeline.at(slot)
+        full = configuration.full_voters
+        if len(full) < len(configuration.members) and not configuration.quorums.is_phase2(
+            votes & full
+        ):
+            self._marks.hit("witness made the quorum")
+        if slot < self._timeline.latest_first:
+            self._marks.hit("configuration changed under load")
+
     def _choose(self, slot: Slot, ballot: Ballot, value: Value) -> None:
         self.chosen[slot] = value
         self._chosen_at[slot] = ballot
-        if value.stamp is None:
+        if value.is_noop:
             self._marks.hit("no-op was chosen")
         for higher, proposal in self._proposals[slot].items():
             if higher > ballot:
                 self._compare_chosen(slot, higher, proposal)
         while self.chosen_through + 1 in self.chosen:
             self.chosen_through += 1
-            stamp = self.chosen[self.chosen_through].stamp
+            through = self.chosen[self.chosen_through]
+            self._timeline.chosen(self.chosen_through, through)
+            stamp = through.stamp
             if stamp is not None:
                 if stamp < self._stamp:
                     self._marks.hit("stamp went back")

@@ -76,6 +76,10 @@ class StateMachines:
             text = "command {} of {} is: {}; but of another node: {}"
             require(False, 6, text, index + 1, facts.voter, ran, self.ran[index])
 
+    def restored(self, facts: NodeFacts) -> None:
+        """A node's state machine was made from a snapshot: it need not run what that reflects."""
+        facts.applied = bisect_right(self._slots, facts.restoring)
+
     def _first(self, facts: NodeFacts, ran: Ran) -> None:
         at, command = ran.at, ran.command
         text = "{} runs slot {}, where no phase-2 quorum has accepted a value"

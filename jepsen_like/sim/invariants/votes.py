@@ -45,14 +45,22 @@ class DurableVotes:
         if promise.ballot > facts.durable_promised:
             unbacked(facts, promise)
         through = facts.highest if promise.through is None else promise.through
-        if promise.above >= through:
+        above = max(promise.above, promise.compacted_through)
+        if above >= through:
             return
         reported = {report.slot: report for report in promise.reports}
-        for slot in range(promise.above + 1, through + 1):
+        for slot in facts.doubt:
+            if above < slot <= through and slot not in reported:
+                text = "{} promises {} and says nothing of slot {}, of which damage took the value"
+                said = any(first <= slot <= last for first, last in promise.unknown)
+                require(said, 10, text, facts.voter, promise.ballot, slot)
+        for slot in range(above + 1, through + 1):
             ballot, value = facts.held.get(slot, (promise.ballot, None))
             if ballot >= promise.ballot or value is None:
                 continue  # accepted since, or nothing there
             report = reported.get(slot)
+            if report is None and any(a <= slot <= b for a, b in promise.unknown):
+                continue  # it says that it cannot say
             text = "{} promises {} and says nothing of slot {}, where it accepted {} at {}"
             require(report is not None, 10, text, facts.voter, promise.ballot, slot, value, ballot)
             if report is not None and report.ballot is not None:
