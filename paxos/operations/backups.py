@@ -12,7 +12,7 @@ import json
 import os
 import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -20,13 +20,14 @@ import trio
 
 from paxos.core.config import Member, Part
 from paxos.core.errors import PaxosError
+from paxos.core.ids import Slot
 from paxos.core.messages import SnapshotName
 from paxos.core.snapshot import Snapshot, SnapshotHead
 from paxos.operations import plans
 from paxos.operations.plans import DirectoryTaken
 from paxos.operations.survey import Survey
 from paxos.runtime.admin import AdminRefused
-from paxos.runtime.client import NoReplicaReachable
+from paxos.runtime.client import NoReplicaReachable, RequestRefused
 from paxos.snapshot_format import SnapshotInvalid, read, verify
 
 BACKUP_FORMAT = 1
@@ -51,6 +52,9 @@ class Source(Protocol):
 
     async def survey(self) -> Survey:
         """Ask all members about themselves."""
+
+    async def barrier(self) -> Slot:
+        """Return a slot that everything acknowledged before is at or below; see RequestRefused."""
 
     async def take_snapshot(self, url: str) -> SnapshotName:
         """Have one node take a snapshot now."""
@@ -248,7 +252,10 @@ async def take_backup(
     version: str,
     progress: Progress | None = None,
 ) -> BackupHead:
-    """Back a running cluster up. It reflects at least all that was decided when it was asked for.
+    """Back a running cluster up. It reflects at least all that was acknowledged before.
+
+    Who names a node may do so without a quorum too: then it reflects what that node knows, and at
+    least what any node that answers knows to be decided.
 
     Args:
         cluster: The running cluster.
@@ -261,14 +268,18 @@ async def take_backup(
     Raises:
         DirectoryTaken: The file exists.
         AdminRefused, NoReplicaReachable: No node gave its state.
+        RequestRefused: No leader could say what was acknowledged.
         OSError: The file cannot be written.
     """
     _refuse_existing(path)
     found = await cluster.survey()
+    wanted = await _wanted(cluster, found, node)
+    cluster_id = next(iter(found.documents.values()))["cluster_id"]
     trouble: AdminRefused | NoReplicaReachable | None = None
     for member in _sources(found, node):
+        empty = BackupHead(cluster_id, member.node, version, 0, 0, "", cluster_file)
         try:
-            return await _take_from(cluster, member, found, path, cluster_file, version, progress)
+            return await _take_from(cluster, member, wanted, path, empty, progress)
         except (AdminRefused, NoReplicaReachable) as error:
             trouble = error
     if trouble is not None:
@@ -290,39 +301,42 @@ def _sources(found: Survey, node: int | None) -> list[Member]:
     return [member for _, _, member in sorted(usable)]
 
 
+async def _wanted(cluster: Source, found: Survey, node: int | None) -> Slot:
+    """Return the slot through which the backup must reflect everything."""
+    try:
+        return max(found.decided_through, await cluster.barrier())
+    except RequestRefused as error:
+        if node is not None:
+            return found.decided_through
+        raise RequestRefused(
+            f"no leader can say what was acknowledged last ({error.reason}); wait for one, or take"
+            " what one node knows with --node"
+        ) from error
+
+
 async def _take_from(
     cluster: Source,
     member: Member,
-    found: Survey,
+    wanted: Slot,
     path: Path,
-    cluster_file: str | None,
-    version: str,
+    empty: BackupHead,
     progress: Progress | None,
 ) -> BackupHead:
-    cluster_id = next(iter(found.documents.values()))["cluster_id"]
     attempts, polls, reached = ATTEMPTS, 0, 0
     while True:
         name = await cluster.take_snapshot(member.url)
-        if name.through < found.decided_through:
+        if name.through < wanted:
             # It is behind, and would leave out what was acknowledged before.
             polls = polls + 1 if name.through == reached else 0
             reached = name.through
             if polls == POLLS_MAX:
                 raise NoReplicaReachable(
-                    f"node {member.node} is at slot {reached}, behind slot"
-                    f" {found.decided_through}, and does not catch up"
+                    f"node {member.node} is at slot {reached}, behind slot {wanted}, and does not"
+                    " catch up"
                 )
             await trio.sleep(POLL_S)
             continue
-        head = BackupHead(
-            cluster_id,
-            member.node,
-            version,
-            name.through,
-            name.size,
-            name.digest.hex(),
-            cluster_file,
-        )
+        head = replace(empty, through=name.through, size=name.size, digest=name.digest.hex())
         try:
             await _fetch(cluster, member, name, path, head, progress)
         except LookupError as error:

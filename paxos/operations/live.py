@@ -11,7 +11,7 @@ from typing import Any
 
 from paxos import service
 from paxos.core.config import Configuration
-from paxos.core.ids import NodeId
+from paxos.core.ids import NodeId, Slot
 from paxos.core.messages import SnapshotName
 from paxos.operations.survey import Survey, survey
 from paxos.runtime.admin import AdminDone
@@ -19,6 +19,9 @@ from paxos.runtime.client import NoReplicaReachable
 
 STATUS_TIMEOUT_S = 2.0
 """A replica that is well answers sooner; one that hangs must not hold up what the rest say."""
+
+BARRIER_TIMEOUT_S = 10.0
+"""A cluster that is well has a leader long before."""
 
 
 class LiveCluster:
@@ -81,6 +84,15 @@ class LiveCluster:
         return await service.transfer_leader(
             self._endpoints, to, cluster=self._cluster, timeout=self._timeout_s
         )
+
+    async def barrier(self) -> Slot:
+        """Return a slot that everything acknowledged before is at or below.
+
+        Raises:
+            RequestRefused: No leader with a quorum answered in time.
+        """
+        timeout = min(self._timeout_s, BARRIER_TIMEOUT_S)
+        return await service.barrier(self._endpoints, cluster=self._cluster, timeout=timeout)
 
     async def take_snapshot(self, url: str) -> SnapshotName:
         """Have one node take a snapshot and compact its log by it.

@@ -84,6 +84,8 @@ __all__ = [
 
 DEFAULT_OPTIONS = ClientOptions()
 
+_NO_MACHINE = ""  # no state machine can be named so
+
 ADMIN_TIMEOUT_S = 60.0
 """A change of membership waits for elections and for nodes that catch up."""
 
@@ -274,6 +276,20 @@ class Client:
         """
         token = self._core.read(_LEVELS[level], machine, query, self._deadline(timeout))
         return self._answer(await self._outcome(token))
+
+    async def barrier(self, *, timeout: float | None = None) -> Slot:
+        """Return a slot that everything acknowledged before this call, to anybody, is at or below.
+
+        Args:
+            timeout: Seconds until the client gives up; the client's own if None.
+
+        Raises:
+            RequestRefused: No leader with a quorum answered in time.
+        """
+        try:
+            return (await self.read(_NO_MACHINE, b"", timeout=timeout)).slot
+        except RequestFailed as answered:
+            return answered.slot  # what no machine refuses is as linearizable as any answer
 
     async def watch_once(
         self, machine: str, query: bytes, *, timeout: float | None = None

@@ -20,7 +20,7 @@ from paxos.operations.backups import (
 )
 from paxos.operations.plans import DirectoryTaken
 from paxos.runtime.admin import AdminRefused
-from paxos.runtime.client import NoReplicaReachable
+from paxos.runtime.client import NoReplicaReachable, RequestRefused
 from paxos.snapshot_format import encode
 from tests.operations.clusters import FakeCluster, configuration, member
 from tests.operations.states import state
@@ -43,12 +43,20 @@ class Giving(FakeCluster):
         self.behind = 0
         """How many snapshots are of a slot before the last one."""
         self.refusing: set[str] = set()
+        self.acknowledged_through = THROUGH
+        """What a leader knows, be it one that the survey did not reach."""
+        self.leaderless = False
+
+    async def barrier(self) -> int:
+        if self.leaderless:
+            raise RequestRefused("no replica led")
+        return self.acknowledged_through
 
     async def take_snapshot(self, url: str) -> SnapshotName:
         self.asked.append(url)
         if url in self.refusing:
             raise AdminRefused("its disk is full")
-        through = THROUGH
+        through = self.acknowledged_through
         if self.behind:
             self.behind -= 1
             through -= 1
@@ -99,6 +107,24 @@ async def test_backup_waits_for_all_that_was_decided_when_it_was_asked_for(tmp_p
     cluster.behind = 3
     assert (await backed_up(cluster, tmp_path / "b")).through == THROUGH
     assert len(cluster.asked) == 4
+
+
+async def test_backup_waits_for_what_only_a_leader_that_told_no_status_knows(
+    tmp_path: Path,
+) -> None:
+    cluster = Giving()
+    del cluster.running[member(1).url]
+    cluster.acknowledged_through, cluster.behind = THROUGH + 2, 1
+    assert (await backed_up(cluster, tmp_path / "b")).through == THROUGH + 2
+
+
+async def test_backup_without_a_leader_is_refused_unless_a_node_is_named(tmp_path: Path) -> None:
+    cluster = Giving()
+    cluster.leaderless = True
+    with pytest.raises(RequestRefused, match=r"no replica led.*--node"):
+        await backed_up(cluster, tmp_path / "b")
+    assert names(tmp_path) == []
+    assert (await backed_up(cluster, tmp_path / "b", node=2)).through == THROUGH
 
 
 async def test_backup_is_taken_elsewhere_if_a_node_is_behind_for_good(tmp_path: Path) -> None:

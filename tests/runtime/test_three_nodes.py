@@ -95,6 +95,27 @@ async def test_command_that_fails_raises_what_the_state_machine_said(
                 await client.read("nobody", b"")
 
 
+async def test_barrier_is_at_or_above_everything_acknowledged_to_anybody(
+    any_cluster: Any, ledger_name: str
+) -> None:
+    async with any_cluster() as cluster:
+        await cluster.start()
+        async with cluster.client() as writer, cluster.client() as other:
+            for number in range(3):
+                done = await writer.submit(ledger_name, b"%d" % number)
+                assert await other.barrier() >= done.slot
+
+
+async def test_barrier_without_a_quorum_is_refused(any_cluster: Any) -> None:
+    async with any_cluster() as cluster:
+        await cluster.start()
+        leader = await cluster.leader()
+        await cluster.kill(*(node for node in (1, 2, 3) if node != leader))
+        async with cluster.client() as client:
+            with pytest.raises(paxos.RequestRefused):
+                await client.barrier(timeout=1.0)
+
+
 async def test_leader_killed_under_load_loses_nothing_acknowledged(
     any_cluster: Any, ledger_name: str, acknowledged: Any
 ) -> None:
