@@ -14,12 +14,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.children import Children, ClusterFailed, children, free_ports
+from benchmarks.peers.ours import PAXOS, run_paxos
 
-PAXOS = (sys.executable, "-m", "paxos.cli")
 NEVER = 2**40
 """A threshold that no run reaches."""
 
@@ -94,22 +95,8 @@ class Cluster:
         return self.owned.wait_for(find, "leader")
 
     def paxos(self, *words: str) -> str:
-        """Run one command and return what it printed.
-
-        Raises:
-            ClusterFailed: It failed; status is not asked to succeed, its answer says more.
-        """
-        ended = subprocess.run(
-            [*PAXOS, *words],
-            cwd=self.owned.directory,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if ended.returncode != 0 and words[0] != "status":
-            raise ClusterFailed(f"paxos {words[0]}: {ended.stderr.strip()}")
-        return ended.stdout
+        """Run one command and return what it printed; see ``run_paxos``."""
+        return run_paxos(self.owned.directory, *words)
 
 
 @contextmanager
@@ -155,3 +142,9 @@ def wait_until(deadline_s: float, done: Any, what: str) -> Any:
             return answer
         time.sleep(0.05)
     raise ClusterFailed(f"no {what} after {deadline_s:.0f} s")
+
+
+def write_figures(path: Path, machine: dict[str, Any], result: Any) -> None:
+    """Write what a benchmark found, a dataclass, and on which machine, as JSON."""
+    document = {"machine": machine, **asdict(result)}
+    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")

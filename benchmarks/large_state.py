@@ -13,7 +13,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -21,8 +21,9 @@ from typing import Any
 
 import trio
 
-from benchmarks.cluster import NEVER, Cluster, founded, load_average, wait_until
+from benchmarks.cluster import NEVER, Cluster, founded, load_average, wait_until, write_figures
 from benchmarks.peers.machine import description
+from benchmarks.peers.ours import PAXOS
 from benchmarks.writers import Phase, fill, writing
 from paxos import service
 from paxos.runtime.outcomes import NoReplicaReachable
@@ -175,7 +176,7 @@ def catch_up(cluster: Cluster) -> tuple[int, float, float]:
     directory = cluster.owned.directory / "node-4"
     url = f"tcp://127.0.0.1:{cluster.ports[3]}"
     adding = ("--config", str(cluster.config), "--url", url, "--as", "learner", "--wait", "120")
-    joined = cluster.owned.talk([*PAXOS_ADD, *adding, str(directory)])
+    joined = cluster.owned.talk([*PAXOS, "member", "add", *adding, str(directory)])
     config = directory / "cluster.toml"
     wait_until(60, config.exists, "directory of the new node")
     began = time.monotonic()
@@ -209,9 +210,6 @@ def _asked(url: str) -> dict[str, Any]:
 
 async def _status(url: str) -> dict[str, Any]:
     return await service.node_status(url, timeout=10)
-
-
-PAXOS_ADD = (sys.executable, "-m", "paxos.cli", "member", "add")
 
 
 def report(result: LargeState) -> str:
@@ -265,8 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         machine = description(cluster.directory)
     print(report(result))
     if options.json is not None:
-        document = {"machine": machine, **asdict(result)}
-        options.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        write_figures(options.json, machine, result)
 
 
 if __name__ == "__main__":

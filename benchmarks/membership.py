@@ -9,11 +9,10 @@ writes when nothing is changed.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -21,7 +20,7 @@ from random import Random
 
 import trio
 
-from benchmarks.cluster import Cluster, founded, load_average, wait_until
+from benchmarks.cluster import Cluster, founded, load_average, wait_until, write_figures
 from benchmarks.peers.machine import description
 from benchmarks.writers import Phase, Writers, writing
 from statemachines.edge_config_client import put_command
@@ -147,8 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         machine = description(cluster.directory)
     print(report(result))
     if options.json is not None:
-        document = {"machine": machine, **asdict(result)}
-        options.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        write_figures(options.json, machine, result)
 
 
 if __name__ == "__main__":

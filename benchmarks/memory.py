@@ -11,18 +11,17 @@ one, which has them as ``paxos init`` sets them.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
 from random import Random
 
 import trio
 
-from benchmarks.cluster import Cluster, founded, load_average, peak_mib, resident_mib
+from benchmarks.cluster import Cluster, founded, load_average, peak_mib, resident_mib, write_figures
 from benchmarks.peers.machine import description
 from benchmarks.writers import fill
 from paxos.core.limits import DEFAULT_LIMITS
@@ -184,8 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         machine = description(cluster.directory)
     print(report(result))
     if options.json is not None:
-        document = {"machine": machine, **asdict(result)}
-        options.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        write_figures(options.json, machine, result)
 
 
 if __name__ == "__main__":

@@ -15,14 +15,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from benchmarks.cluster import NEVER, PAXOS, Cluster, founded, load_average
+from benchmarks.cluster import NEVER, Cluster, founded, load_average, write_figures
 from benchmarks.log_of_commands import write_log
 from benchmarks.peers.children import ClusterFailed
 from benchmarks.peers.machine import cpu_s, description, wait_until_quiet
+from benchmarks.peers.ours import PAXOS
 
 NODE = 1
 TARGET_S = 5.0
@@ -138,8 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         machine = description(cluster.directory)
     print(report(result))
     if options.json is not None:
-        document = {"machine": machine, **asdict(result)}
-        options.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        write_figures(options.json, machine, result)
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ class OurCluster:
         base_port, *_ = free_ports(3, in_a_row=True)
         directory = owned.directory / "cluster"
         where = ["--transport", transport, "--base-port", str(base_port)]
-        self._paxos("init", str(directory), "--replicas", "3", *where)
+        run_paxos(self._owned.directory, "init", str(directory), "--replicas", "3", *where)
         self._config = str(directory / "cluster.toml")
         self._processes = [
             owned.serve(
@@ -79,7 +79,7 @@ class OurCluster:
             "--read-ratio": 0 if load.operation == "write" else 1,
         }
         words = [str(word) for pair in options.items() for word in pair]
-        printed = json.loads(self._paxos("bench", *words, "--json"))
+        printed = json.loads(run_paxos(self._owned.directory, "bench", *words, "--json"))
         return Measurement(
             ops=printed["ops"],
             errors=printed["errors"] + printed["unknown"],
@@ -92,27 +92,27 @@ class OurCluster:
 
     def _find_leader(self) -> int | None:
         """Return the node that leads, once all three serve and say the same."""
-        status: dict[str, Any] = json.loads(
-            self._paxos("status", "--config", self._config, "--timeout", "2", "--json")
-        )
+        words = ("status", "--config", self._config, "--timeout", "2", "--json")
+        status: dict[str, Any] = json.loads(run_paxos(self._owned.directory, *words))
         nodes = status["nodes"]
         leaders = [node["node"] for node in nodes if node["role"] == "leader"]
         return leaders[0] if len(leaders) == 1 and all(n["reachable"] for n in nodes) else None
 
-    def _paxos(self, *words: str) -> str:
-        """Run one command and return what it printed.
 
-        Raises:
-            ClusterFailed: It failed; status is not asked to succeed, its answer says more.
-        """
-        ended = subprocess.run(
-            [*PAXOS, *words],
-            cwd=self._owned.directory,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if ended.returncode != 0 and words[0] != "status":
-            raise ClusterFailed(f"paxos {words[0]}: {ended.stderr.strip()}")
-        return ended.stdout
+def run_paxos(directory: Path, *words: str) -> str:
+    """Run one command in a directory and return what it printed.
+
+    Raises:
+        ClusterFailed: It failed; status is not asked to succeed, its answer says more.
+    """
+    ended = subprocess.run(
+        [*PAXOS, *words],
+        cwd=directory,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if ended.returncode != 0 and words[0] != "status":
+        raise ClusterFailed(f"paxos {words[0]}: {ended.stderr.strip()}")
+    return ended.stdout

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from paxos.cli.options import base_port_option, storage_option, transport_option
 from paxos.cli.output import print_json
 
 if TYPE_CHECKING:
@@ -45,31 +46,12 @@ def founding_options(command: Callable[..., Any]) -> Callable[..., Any]:
         metavar="N",
         help="How many replicas, on this machine.",
     )
-    @click.option(
-        "--transport",
-        type=click.Choice(["tcp", "ws"]),
-        default="tcp",
-        show_default=True,
-        help="How replicas and clients talk, with --replicas.",
-    )
-    @click.option(
-        "--base-port",
-        type=click.IntRange(1, 65535),
-        default=7001,
-        show_default=True,
-        metavar="P",
-        help="Node 1 listens on port P of 127.0.0.1, node 2 on P+1, and so on.",
-    )
+    @transport_option
+    @base_port_option
     @click.option(
         "--url", "urls", multiple=True, metavar="URL", help="Where each node listens, instead."
     )
-    @click.option(
-        "--storage",
-        type=click.Choice(["segments", "sqlite"]),
-        default="segments",
-        show_default=True,
-        help="What keeps each node's log.",
-    )
+    @storage_option
     @wraps(command)
     def with_wanted(
         *args: Any,

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from paxos.cli.exits import CommandError, Exit
-from paxos.cli.options import json_option
+from paxos.cli.options import base_port_option, json_option, storage_option, transport_option
 from paxos.cli.output import print_json
 from paxos.cli.teaching import TaughtCommand
 
@@ -37,28 +37,9 @@ EXAMPLES = [
     metavar="N",
     help="How many replicas. 3 survive the loss of one, 5 of two.",
 )
-@click.option(
-    "--transport",
-    type=click.Choice(["tcp", "ws"]),
-    default="tcp",
-    show_default=True,
-    help="How replicas and clients talk: plain TCP, or WebSocket where proxies stand between.",
-)
-@click.option(
-    "--base-port",
-    type=click.IntRange(1, 65535),
-    default=7001,
-    show_default=True,
-    metavar="P",
-    help="Node 1 listens on port P of 127.0.0.1, node 2 on P+1, and so on.",
-)
-@click.option(
-    "--storage",
-    type=click.Choice(["segments", "sqlite"]),
-    default="segments",
-    show_default=True,
-    help="What keeps each node's log.",
-)
+@transport_option
+@base_port_option
+@storage_option
 @click.option(
     "--machine",
     "machines",

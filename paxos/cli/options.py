@@ -105,6 +105,31 @@ def config_option(required: bool = True) -> Callable[[F], F]:
     )
 
 
+transport_option = click.option(
+    "--transport",
+    type=click.Choice(["tcp", "ws"]),
+    default="tcp",
+    show_default=True,
+    help="How replicas and clients talk: plain TCP, or WebSocket where proxies stand between.",
+)
+base_port_option = click.option(
+    "--base-port",
+    type=click.IntRange(1, 65535),
+    default=7001,
+    show_default=True,
+    metavar="P",
+    help="Node 1 listens on port P of 127.0.0.1, node 2 on P+1, and so on.",
+)
+storage_option = click.option(
+    "--storage",
+    type=click.Choice(["segments", "sqlite"]),
+    default="segments",
+    show_default=True,
+    help="What keeps each node's log.",
+)
+"""Of whoever founds a cluster: ``init``, ``restore`` and ``recover``."""
+
+
 def json_option(command: F) -> F:
     """``--json``."""
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")(
