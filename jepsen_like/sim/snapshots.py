@@ -7,7 +7,6 @@ durable; what was fetched is compared with its name. It decides nothing about wh
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -40,8 +39,6 @@ PAUSE_S = 0.02
 
 CHECK_S = 0.5
 """Longest time that the check of what was fetched takes: it may be of gigabytes."""
-
-DIGEST_BYTES = 16
 
 
 def recall(disk: NodeDisk, name: SnapshotName) -> Snapshot:
@@ -90,7 +87,6 @@ class SnapshotDesk:
         # What is being fetched.
         self._fetching: SnapshotName | None = None
         self._fetched: SnapshotWriter | None = None
-        self._sum = hashlib.blake2b(digest_size=DIGEST_BYTES)
 
     def crash(self) -> None:
         """The process ends; what was about to be made durable may just have become so."""
@@ -204,7 +200,6 @@ class SnapshotDesk:
             if fetched is None or name != self._fetching or chunk.offset != fetched.size:
                 return
             fetched.write(chunk.data)
-            self._sum.update(chunk.data)
         except StorageFull:
             self._drop_fetch()
             self._tell(SnapshotSpoilt(name))
@@ -217,7 +212,6 @@ class SnapshotDesk:
         self._drop_fetch()
         self._fetched = self._disk.begin_snapshot(name.through)
         self._fetching = name
-        self._sum = hashlib.blake2b(digest_size=DIGEST_BYTES)
 
     def _drop_fetch(self) -> None:
         fetched, self._fetched, self._fetching = self._fetched, None, None
@@ -228,7 +222,7 @@ class SnapshotDesk:
         fetched = self._fetched
         if fetched is None or name != self._fetching or fetched.size < name.size:
             return
-        if fetched.size != name.size or self._sum.digest() != name.digest:
+        if fetched.size != name.size or fetched.digest != name.digest:
             self._drop_fetch()
             self._tell(SnapshotSpoilt(name))
             return

@@ -11,7 +11,6 @@ machines are not made for several threads; everything that touches the disk is d
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -47,9 +46,6 @@ BACKLOG_MAX = 8
 
 HEAD_BYTES_MAX = 1024 * 1024
 """The head of a snapshot fits in here many times over."""
-
-DIGEST_BYTES = 16
-"""Of a snapshot's BLAKE2b digest, as ``SnapshotName`` has it."""
 
 Tell = Callable[[Event], None]
 """Hands an event to the replica, soon."""
@@ -188,20 +184,18 @@ class _MachineFailed(Exception):
 class _Incoming:
     """A snapshot that is being fetched, as far as it is written."""
 
-    __slots__ = ("digest", "first", "name", "size", "writer")
+    __slots__ = ("first", "name", "size", "writer")
 
     def __init__(self, name: SnapshotName, writer: SnapshotWriter) -> None:
         self.name = name
         self.writer = writer
         self.size = 0
-        self.digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
         self.first = bytearray()
         """The beginning, where the head is."""
 
     def write(self, data: bytes) -> None:
         """Write what comes next. Blocking."""
         self.writer.write(data)
-        self.digest.update(data)
         self.size += len(data)
         if len(self.first) < HEAD_BYTES_MAX:
             self.first += data[: HEAD_BYTES_MAX - len(self.first)]
@@ -210,7 +204,7 @@ class _Incoming:
         """Return what is wrong with it now that it should be whole; empty if nothing is."""
         if self.size != self.name.size:
             return f"it has {self.size} bytes, not {self.name.size}"
-        if self.digest.digest() != self.name.digest:
+        if self.writer.digest != self.name.digest:
             return "its digest is not the one it was offered by"
         first = bytes(self.first)
         try:
