@@ -28,6 +28,7 @@ from statemachines.edge_config_client import put_command
 KEYS = 1000
 VALUE_BYTES = 100
 TARGET = 3.0
+CHANGES = ("adding", "removing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +36,19 @@ class Membership:
     """What came out.
 
     Attributes:
-        calm, adding, removing: What writes did in each phase.
-        ratios: Longest pause of these three over the calm p99.
+        calm, starting, adding, removing: What writes did in each phase. While ``starting``, the
+            same processes start as for ``adding``, and nobody is added: of another cluster.
+        ratios: Longest pause of these four over the calm p99.
         elections: Ballots that led, less one.
         failed: Writes that were not done.
         load: Processes that wanted to run, on average, at the end.
     """
 
     calm: Phase
+    starting: Phase
     adding: Phase
     removing: Phase
-    ratios: tuple[float, float, float]
+    ratios: tuple[float, ...]
     elections: int
     failed: int
     load: float
@@ -67,6 +70,7 @@ async def measure(cluster: Cluster, calm_s: float, outstanding: int) -> Membersh
     async with writing(urls, puts(), 4, outstanding) as load:
         await trio.sleep(2)
         calm = await _phase(load, lambda: time.sleep(calm_s))
+        starting = await _phase(load, start_another)
         adding = await _phase(load, partial(add, cluster))
         remove = ("member", "remove", "--config", str(cluster.config), str(follower))
         removing = await _phase(load, lambda: cluster.paxos(*remove))
@@ -74,12 +78,10 @@ async def measure(cluster: Cluster, calm_s: float, outstanding: int) -> Membersh
     cluster.stop(follower)
     after = await in_thread(cluster.wait_for_leader)
     rounds = [int(status["ballot"].partition(".")[0]) for status in (leader, after)]
-    pauses = [phase.pause_ms / calm.p99_ms for phase in (calm, adding, removing)]
+    phases = (calm, starting, adding, removing)
     return Membership(
-        calm=calm,
-        adding=adding,
-        removing=removing,
-        ratios=(round(pauses[0], 2), round(pauses[1], 2), round(pauses[2], 2)),
+        *phases,
+        ratios=tuple(round(phase.pause_ms / calm.p99_ms, 2) for phase in phases),
         elections=rounds[1] - rounds[0],
         failed=failed,
         load=load_average(),
@@ -92,6 +94,13 @@ async def _phase(load: Writers, act: Callable[[], object]) -> Phase:
     end = time.monotonic()
     await trio.sleep(0.5)
     return load.phase(begin, end)
+
+
+def start_another() -> None:
+    """Found another cluster of one node and start it: what adding costs that is no change."""
+    with founded("other", 1, None, {}) as other:
+        other.serve(1)
+        other.wait_for_leader()
 
 
 def add(cluster: Cluster) -> None:
@@ -114,11 +123,11 @@ def report(result: Membership) -> str:
         "| phase | s | writes/s | p50 ms | p99 ms | longest pause ms | of calm p99 | asked for |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    phases = (("calm", result.calm), ("adding", result.adding), ("removing", result.removing))
-    for (name, phase), ratio in zip(phases, result.ratios, strict=True):
+    for name, ratio in zip(("calm", "starting", "adding", "removing"), result.ratios, strict=True):
+        phase: Phase = getattr(result, name)
         lines.append(
             f"| {name} | {phase.seconds} | {phase.writes_per_s:,} | {phase.p50_ms} | {phase.p99_ms}"
-            f" | {phase.pause_ms} | {ratio} | {'' if name == 'calm' else f'at most {TARGET:g}'} |"
+            f" | {phase.pause_ms} | {ratio} | {f'at most {TARGET:g}' if name in CHANGES else ''} |"
         )
     lines += [
         "",

@@ -92,7 +92,7 @@ KEYS: Mapping[str, Mapping[str, str]] = {
         "snapshot_entries": "slots, default 100,000, the same on all nodes: one snapshot for each",
         "kept_entries": "slots, default 10,000: kept below a snapshot for nodes a little behind",
         "kept_bytes": "bytes, default 8 MiB: the same in bytes; whichever is less",
-        "snapshot_chunk_bytes": "bytes, default 256 KiB: a snapshot goes to a peer in such pieces",
+        "snapshot_chunk_bytes": "bytes, default 1 MiB: a snapshot goes to a peer in such pieces",
     },
     "timing": {
         "heartbeat_interval_s": "seconds, default 0.1: several fit into an election timeout",

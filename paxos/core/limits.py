@@ -50,7 +50,7 @@ class Limits:
     snapshot_entries: int = 100_000
     kept_entries: int = 10_000
     kept_bytes: int = 8 * 1024 * 1024
-    snapshot_chunk_bytes: int = 256 * 1024
+    snapshot_chunk_bytes: int = 1024 * 1024
 
     def __post_init__(self) -> None:
         if min(self.snapshot_log_bytes, self.snapshot_entries, self.snapshot_chunk_bytes) < 1:
