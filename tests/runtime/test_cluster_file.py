@@ -213,7 +213,7 @@ def test_cluster_file_absent_is_refused_with_the_command_that_makes_one(tmp_path
         ("alpha = 64", "alpha = 0", ["'alpha' is 0", "whole number"]),
         (f"feature = {FEATURE}", "feature = 0", ["'feature' is 0", "whole number"]),
         (f"feature = {FEATURE}", "feature = 99", ["'feature' is 99", f"up to {FEATURE}", "later"]),
-        ("snapshot_chunk_bytes = 262144", "snapshot_chunk_bytes = 4194305", ["[limits]", "piece"]),
+        ("snapshot_chunk_bytes = 1048576", "snapshot_chunk_bytes = 4194305", ["[limits]", "piece"]),
         ("alpha = 64", "alpha = 64\nalfa = 3", ["'alfa'", "did you mean 'alpha'"]),
         ("sessions_max =", "session_max =", ["[limits]", "did you mean 'sessions_max'"]),
         ("[serving]", "[serving]\nzzz = 1", ["[serving]", "'zzz'", "known are"]),
