@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from jepsen_like.sim.replay import FORMAT
 from tests.mutation.test_mutant_patches import DIFF, DIRECTORY
 
 HARMLESS = """\
@@ -99,4 +100,4 @@ def test_json_of_a_mutant_of_the_cluster_tells_its_shrunk_story() -> None:
     assert mutant["median_seeds"] >= 1
     assert 0 < mutant["steps"] < 30
     assert ">>> I4" in mutant["story"][-1]
-    assert mutant["case"]["format"] == 1
+    assert mutant["case"]["format"] == FORMAT
