@@ -62,6 +62,12 @@ class Cluster:
         self._processes[node] = process
         return process.pid
 
+    def serve_all(self, *, tapped: bool = False) -> dict[str, Any]:
+        """Start the founding nodes; return the status of their leader."""
+        for node in range(1, len(self.ports)):
+            self.serve(node, tapped=tapped)
+        return self.wait_for_leader()
+
     def stop(self, node: int) -> None:
         """End a node with SIGKILL."""
         self.owned.end(self._processes.pop(node))

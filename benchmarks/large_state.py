@@ -256,9 +256,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     options = parser.parse_args(arguments)
     with founded("large-state", 3, options.directory, SETTINGS) as cluster:
-        for node in (1, 2, 3):
-            cluster.serve(node, tapped=True)
-        cluster.wait_for_leader()
+        cluster.serve_all(tapped=True)
         result = trio.run(measure, cluster, options.values, options.outstanding, options.calm)
         machine = description(cluster.directory)
     print(report(result))

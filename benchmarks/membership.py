@@ -99,8 +99,7 @@ async def _phase(load: Writers, act: Callable[[], object]) -> Phase:
 def start_another() -> None:
     """Found another cluster of one node and start it: what adding costs that is no change."""
     with founded("other", 1, None, {}) as other:
-        other.serve(1)
-        other.wait_for_leader()
+        other.serve_all()
 
 
 def add(cluster: Cluster) -> None:
@@ -148,9 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     options = parser.parse_args(arguments)
     with founded("membership", 3, options.directory) as cluster:
-        for node in (1, 2, 3):
-            cluster.serve(node)
-        cluster.wait_for_leader()
+        cluster.serve_all()
         result = trio.run(measure, cluster, options.calm, options.outstanding)
         machine = description(cluster.directory)
     print(report(result))

@@ -176,9 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "kept_bytes": int(DEFAULT_LIMITS.kept_bytes * scale),
     }
     with founded("memory", 3, options.directory, settings) as cluster:
-        for node in (1, 2, 3):
-            cluster.serve(node)
-        cluster.wait_for_leader()
+        cluster.serve_all()
         result = trio.run(measure, cluster, options.writes)
         machine = description(cluster.directory)
     print(report(result))

@@ -24,7 +24,7 @@ from paxos import cluster as cluster_file
 from paxos.cluster import ClusterFile, NodeEntry
 from paxos.core.config import Part
 from paxos.core.errors import ConfigurationInvalid
-from paxos.core.ids import NodeId, Slot
+from paxos.core.ids import NodeId
 from paxos.core.messages import Reconfigure, SnapshotName, TransferLeader
 from paxos.core.state_machine import StateMachine
 from paxos.runtime import admin
@@ -248,6 +248,7 @@ async def serve(
 async def open_client(
     target: Target,
     *,
+    cluster: str = "",
     timeout: float = TIMEOUT_S,  # noqa: ASYNC109 - of each request, not of this call
     transport_for: TransportFor = transports.transport_for,
     rng: Random | None = None,
@@ -259,6 +260,7 @@ async def open_client(
 
     Args:
         target: A cluster file or its path, or the URLs of replicas (the first is tried first).
+        cluster: The cluster's id, where ``target`` does not say it; empty for any.
         timeout: How long a request may take, in seconds, unless it says otherwise.
         transport_for: Finds the transport for a URL.
         rng: The only source of chance; drawn from the operating system if None.
@@ -267,14 +269,14 @@ async def open_client(
         ConfigurationInvalid: The cluster file cannot be used.
         TransportError: A URL makes no sense.
     """
-    endpoints, cluster, options = _resolve(target)
+    endpoints, known, options = _resolve(target)
     for url in endpoints:
         transport_for(url)
     async with client_shell.running(
         endpoints,
         transport_for,
         rng or Random(secrets.randbits(128)),
-        cluster=cluster,
+        cluster=cluster or known,
         timeout_s=timeout,
         options=options,
     ) as client:
@@ -306,36 +308,6 @@ async def node_status(
 
 
 # --- for administrators -------------------------------------------------------------------------
-
-
-async def barrier(
-    target: Target,
-    *,
-    cluster: str = "",
-    timeout: float = TIMEOUT_S,  # noqa: ASYNC109 - ends in an error
-    transport_for: TransportFor = transports.transport_for,
-) -> Slot:
-    """Return a slot that everything acknowledged before this call, to anybody, is at or below.
-
-    Args:
-        target: A cluster file or its path, or the URLs of replicas.
-        cluster: The cluster's id, where ``target`` does not say it; empty for any.
-        timeout: Seconds until it gives up.
-        transport_for: Finds the transport for a URL.
-
-    Raises:
-        RequestRefused: No leader with a quorum answered in time.
-    """
-    endpoints, known, options = _resolve(target)
-    async with client_shell.running(
-        endpoints,
-        transport_for,
-        Random(secrets.randbits(128)),
-        cluster=cluster or known,
-        timeout_s=timeout,
-        options=options,
-    ) as client:
-        return await client.barrier()
 
 
 async def reconfigure(

@@ -92,7 +92,10 @@ class LiveCluster:
             RequestRefused: No leader with a quorum answered in time.
         """
         timeout = min(self._timeout_s, BARRIER_TIMEOUT_S)
-        return await service.barrier(self._endpoints, cluster=self._cluster, timeout=timeout)
+        async with service.open_client(
+            self._endpoints, cluster=self._cluster, timeout=timeout
+        ) as client:
+            return await client.barrier()
 
     async def take_snapshot(self, url: str) -> SnapshotName:
         """Have one node take a snapshot and compact its log by it.

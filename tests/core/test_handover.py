@@ -224,13 +224,17 @@ def test_leader_does_not_hand_over_to_a_higher_priority_that_is_behind_or_unsoun
     assert cluster.leaders() == [leader]
 
 
+def prefer(cluster: Stepped, leader: NodeId, target: NodeId) -> None:
+    """Ask the leader to give one member alone a priority."""
+    latest = cluster.configuration(leader)
+    members = tuple(m._replace(priority=int(m.node == target)) for m in latest.members)
+    cluster.ask(leader, Reconfigure(1, dataclasses.replace(latest, version=2, members=members)))
+
+
 def test_priority_that_is_changed_moves_the_lead() -> None:
     cluster, leader = started()
     target = others(cluster, leader)[0]
-    latest = cluster.configuration(leader)
-    members = tuple(m._replace(priority=int(m.node == target)) for m in latest.members)
-    wanted = dataclasses.replace(latest, version=2, members=members)
-    cluster.ask(leader, Reconfigure(1, wanted))
+    prefer(cluster, leader, target)
     cluster.run(4.0)
     assert cluster.leaders() == [target]
 
@@ -238,9 +242,6 @@ def test_priority_that_is_changed_moves_the_lead() -> None:
 def test_priority_does_not_move_the_lead_before_a_change_is_settled() -> None:
     cluster, leader = started()
     target = others(cluster, leader)[0]
-    latest = cluster.configuration(leader)
-    members = tuple(m._replace(priority=int(m.node == target)) for m in latest.members)
-    wanted = dataclasses.replace(latest, version=2, members=members)
-    cluster.ask(leader, Reconfigure(1, wanted))
+    prefer(cluster, leader, target)
     cluster.run(4.0, lambda t: type(t.message).__name__ != "Settled")
     assert cluster.leaders() == [leader]

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import threading
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +36,7 @@ from paxos.storage.layout import BLOCK, SECTOR
 from paxos.storage.segments import SegmentStorage, create, inspect, open_segments
 from paxos.testing.disk import Crashed, ModelDisk
 from paxos.testing.storage_suite import SegmentBench, record_batches, subsets
+from tests.storage.reserving import reserving
 
 IDENTITY = Identity("c0ffee", 3, 99)
 DIRECTORY = Path("/data/node")
@@ -300,27 +300,13 @@ def test_reserve_beside_sync_on_a_real_disk_loses_nothing(tmp_path: Path) -> Non
     create(tmp_path / "node", IDENTITY)
     storage = open_segments(tmp_path / "node", segment_bytes=16 * BLOCK)
     storage.load()
-    done = threading.Event()
-    failures: list[StorageError] = []
-
-    def reserve() -> None:
-        try:
-            while not done.is_set():
-                storage.reserve()
-        except StorageError as failure:
-            failures.append(failure)
-
-    thread = threading.Thread(target=reserve)
-    thread.start()
     written = []
-    for slot in range(1, 150):
-        storage.append(accepted(slot, slot * 7))
-        storage.sync()
-        written += accepted(slot, slot * 7)
-    done.set()
-    thread.join()
+    with reserving(storage):
+        for slot in range(1, 150):
+            storage.append(accepted(slot, slot * 7))
+            storage.sync()
+            written += accepted(slot, slot * 7)
     storage.close()
-    assert failures == []
     storage = open_segments(tmp_path / "node")
     assert storage.load().records == written
     storage.close()

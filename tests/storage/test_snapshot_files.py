@@ -33,6 +33,7 @@ from paxos.storage.snapshots import (
 )
 from paxos.testing.disk import Crashed, ModelDisk
 from paxos.testing.snapshot_checks import save, snapshot_bytes
+from tests.storage.reserving import reserving
 
 IDENTITY = Identity("c0ffee", 3, 99)
 DIRECTORY = Path("/data/node")
@@ -403,29 +404,15 @@ def test_compaction_beside_writes_on_a_real_disk_loses_nothing(tmp_path: Path) -
     create(tmp_path / "node", IDENTITY)
     storage = open_segments(tmp_path / "node", segment_bytes=8 * BLOCK)
     storage.load()
-    done = threading.Event()
-    failures: list[BaseException] = []
-
-    def reserve() -> None:
-        try:
-            while not done.is_set():
-                storage.reserve()
-        except StorageError as failure:
-            failures.append(failure)
-
-    thread = threading.Thread(target=reserve)
-    thread.start()
-    for slot in range(1, 200):
-        storage.append(accepted(slot))
-        storage.sync()
-        if slot % 20 == 0:
-            save(storage, slot, 1000)
-            storage.compact(slot - 5)
-        assert storage.disk_bytes > 0
-    done.set()
-    thread.join()
+    with reserving(storage):
+        for slot in range(1, 200):
+            storage.append(accepted(slot))
+            storage.sync()
+            if slot % 20 == 0:
+                save(storage, slot, 1000)
+                storage.compact(slot - 5)
+            assert storage.disk_bytes > 0
     storage.close()
-    assert failures == []
     storage = open_segments(tmp_path / "node")
     loaded = storage.load()
     assert loaded.damage is None

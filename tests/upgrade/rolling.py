@@ -69,7 +69,7 @@ async def write(config, key):
             number += 1
             await store.put(key, b"%d" % number)
             print(number, flush=True)
-            await trio.sleep(0.01)
+            await trio.sleep(0.01)  # its pace: nobody waits for anything by it
 
 
 trio.run(write, *sys.argv[1:])
