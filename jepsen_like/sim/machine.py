@@ -50,8 +50,7 @@ class Machine(ABC):
 
     def __init__(self, world: World, invariants: Invariants, voter: Voter, witness: bool) -> None:
         self.voter = voter
-        self.facts = invariants.add(voter)
-        self.facts.executes = not witness
+        self.facts = invariants.add(voter, executes=not witness)
         self.disk: NodeDisk = make_disk(voter, world.plan)
         self.up = False
         self.life = 0

@@ -239,9 +239,9 @@ class SimNode(Machine):
         """
         self.lose()
         self.voter = Voter(self.voter.node, incarnation)
-        self.facts = self._invariants.add(self.voter)
+        self.facts = self._invariants.add(self.voter, executes=not self.witness)
         self.disk = make_disk(self.voter, self._plan)
-        self._roles = frozenset({Role.ACCEPTOR, Role.EXECUTOR})
+        self._roles -= {Role.PROPOSER}
 
     def retire(self) -> None:
         """Be wiped, and never come back."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from jepsen_like.workload.registers import operation
-from paxos.core.messages import Accepted, Prepare, Promise
+from paxos.core.messages import Accepted, Prepare, Promise, Report
 from paxos.core.records import (
     AcceptedRecord,
     DecidedRecord,
@@ -140,6 +140,16 @@ def test_accept_with_half_a_promise_violates_eight(stage: Stage) -> None:
     stage.arrives(1, VOTERS[1], Promise(LOW, 0, 7, 0, 0, 0, ()))
     with violates(8):
         stage.proposes(LOW, 1, ONE)
+
+
+def test_first_part_of_a_promise_after_the_whole_of_it_takes_nothing_back(stage: Stage) -> None:
+    # An answer to a retry is made anew, and comes in parts if more has been accepted meanwhile.
+    stage.writes(1, IssuedRecord(LOW))
+    stage.leaves(1, Prepare(LOW, 0))
+    for voter in VOTERS[:2]:
+        stage.arrives(1, voter, Promise(LOW, 0, None, 0, 0, 0, ()))
+        stage.arrives(1, voter, Promise(LOW, 0, 1, 0, 0, 0, (Report(1, LOW, ONE),)))
+    stage.proposes(LOW, 1, ONE)
 
 
 def test_accept_beyond_the_window_violates_eight(stage: Stage) -> None:

@@ -140,6 +140,17 @@ def commands_of(seed: int, plan: Plan, schedule: Schedule) -> set[str]:
     return {value for value in asked if ".0." not in value}
 
 
+@pytest.mark.parametrize(
+    "seed",
+    [
+        pytest.param(2664, id="witness-is-wiped"),
+        pytest.param(2815, id="part-of-a-promise-follows-the-whole"),
+    ],
+)
+def test_churn_seed_that_once_misled_the_checkers_violates_nothing(seed: int) -> None:
+    assert simulate(seed, plan=draw_plan_of("churn", seed)).number is None
+
+
 def test_outcome_names_the_spells_that_had_effect_and_counts_operations() -> None:
     outcome = simulate(8)
     numbers = [spell.number for spell in draw_schedule(8, draw_plan(8)).spells]

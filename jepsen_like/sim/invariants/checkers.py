@@ -193,9 +193,9 @@ class Invariants:
 
     # --- lives ---
 
-    def add(self, voter: Voter) -> NodeFacts:
-        """Watch a node from now on."""
-        facts = self.facts[voter.node] = NodeFacts(voter)
+    def add(self, voter: Voter, executes: bool = True) -> NodeFacts:
+        """Watch a node from now on, one that runs state machines or does not."""
+        facts = self.facts[voter.node] = NodeFacts(voter, executes=executes)
         return facts
 
     def restarting(self, facts: NodeFacts) -> None:

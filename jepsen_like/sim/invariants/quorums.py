@@ -28,6 +28,12 @@ class _Answer:
     compacted_through: Slot = 0
     unknown: tuple[tuple[Slot, Slot], ...] = ()
 
+    def covered(self, above: Slot, through: Slot | None) -> None:
+        """A part came. What was said before stays said, if an answer to a retry says less."""
+        before = self.parts.get(above, above)
+        if before is not None:
+            self.parts[above] = None if through is None else max(before, through)
+
     def covers(self, decided_through: Slot) -> bool:
         """Whether nothing above ``decided_through`` is left out."""
         at = max(decided_through, 0)
@@ -80,7 +86,7 @@ class PhaseOne:
         ballot = promise.ballot
         self._mark_promise(sender, life, promise, decided_through)
         answer = self._answers.setdefault(ballot, {}).setdefault(sender, _Answer())
-        answer.parts[promise.above] = promise.through
+        answer.covered(promise.above, promise.through)
         answer.compacted_through = max(answer.compacted_through, promise.compacted_through)
         if promise.unknown:
             self._doubted.add(ballot)
