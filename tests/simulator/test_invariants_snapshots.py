@@ -10,7 +10,7 @@ from paxos.core.config import Change, Configuration, Governing, Member, Part
 from paxos.core.effects import Reply
 from paxos.core.events import AdminRequested, SnapshotFetched
 from paxos.core.ids import Voter
-from paxos.core.messages import AdminAnswer, Promise, Reconfigure, SnapshotName, Status
+from paxos.core.messages import AdminAnswer, Promise, Reconfigure, Settled, SnapshotName, Status
 from paxos.core.quorum import Quorums
 from paxos.core.records import DecidedRecord, Held, IssuedRecord, Recovered
 from paxos.core.snapshot import Snapshot, SnapshotHead
@@ -227,6 +227,29 @@ def test_done_before_the_new_voters_know_the_old_slots_decided_breaks_i10(stage:
     for node in (1, 2, 3):
         stage.facts[node].snapshot_through = 4
     answer(stage, Status.DONE)
+
+
+def test_settled_that_leaves_before_the_slots_are_durable_breaks_i7(stage: Stage) -> None:
+    stage.facts[2].snapshot_through = 4
+    stage.leaves(2, Settled(4))
+    with violates(7):
+        stage.leaves(2, Settled(5))
+
+
+def test_disk_that_was_lost_since_it_was_answered_for_counts_for_done(stage: Stage) -> None:
+    choose_change(stage, 1, JOINED)
+    for slot in (2, 3, 4):
+        stage.chooses(LOW, slot, Value(slot, b"x"))
+    for node in (1, 2, 3):
+        stage.facts[node].snapshot_through = 4
+    stage.leaves(3, Settled(4))
+    stage.facts[3].wiped()
+    ask(stage, JOINED)
+    answer(stage, Status.DONE)
+    stage.facts[2].wiped()
+    ask(stage, JOINED)
+    with violates(10):
+        answer(stage, Status.DONE)
 
 
 def test_refusal_is_marked_and_asks_for_nothing(stage: Stage) -> None:

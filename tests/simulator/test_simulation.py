@@ -143,6 +143,7 @@ def commands_of(seed: int, plan: Plan, schedule: Schedule) -> set[str]:
 @pytest.mark.parametrize(
     "seed",
     [
+        pytest.param(543, id="disk-is-lost-after-its-voter-answered-for-it"),
         pytest.param(2664, id="witness-is-wiped"),
         pytest.param(2815, id="part-of-a-promise-follows-the-whole"),
     ],

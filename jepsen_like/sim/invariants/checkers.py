@@ -63,6 +63,7 @@ from paxos.core.messages import (
     ReadAnswer,
     Redirect,
     Results,
+    Settled,
     SnapshotOffer,
     SnapshotRequest,
     TakeOver,
@@ -169,6 +170,7 @@ class Invariants:
             Nack: self._nack_leaves,
             Heartbeat: self._elections.heartbeat_leaves,
             HeartbeatAnswer: self._confirmations.answer_leaves,
+            Settled: self._memberships.settled_leaves,
         }
         self._answering: dict[type, Callable[[NodeFacts, Event, Reply, Any], None]] = {
             Results: self._sightings.results_leave,

@@ -1,7 +1,8 @@
 """Invariant 10 over changes: "done" means that whoever was removed may be wiped this moment.
 
 When an administrator is told that a change is done, every slot that the old configuration governs
-is durable, as decided, on a phase-2 quorum of full voters of the new one. It counts disks itself.
+is durable, as decided, on a phase-2 quorum of full voters of the new one. It counts disks itself. A
+disk that was lost since its voter answered for it counts: that is a fault, like any other.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from jepsen_like.sim.marks import Marks
 from paxos.core.ballot import Ballot
 from paxos.core.config import Configuration
 from paxos.core.events import AdminRequested
-from paxos.core.ids import ClientId, NodeId, Voter
-from paxos.core.messages import AdminAnswer, Reconfigure, Status, TakeOver
+from paxos.core.ids import ClientId, NodeId, Slot, Voter
+from paxos.core.messages import AdminAnswer, Reconfigure, Settled, Status, TakeOver
 from paxos.core.replica import Replica
 
 
@@ -39,6 +40,7 @@ class Memberships:
         self._facts = facts
         self._marks = marks
         self._asked: dict[tuple[Voter, int, ClientId, int], Configuration] = {}
+        self._settled: dict[Voter, Slot] = {}  # through where each has answered for its disk
 
     def asked(self, facts: NodeFacts, event: AdminRequested, _: Replica) -> None:
         """An administrator's request comes to a node."""
@@ -46,6 +48,14 @@ class Memberships:
         if isinstance(request, Reconfigure):
             key = (facts.voter, facts.life, event.client, request.number)
             self._asked[key] = request.configuration
+
+    def settled_leaves(self, facts: NodeFacts, message: Settled, _: Replica) -> None:
+        """A voter says that every slot through one is durable there as decided."""
+        text = "{} leaves n{}, which does not hold all of that durably"
+        sound = facts.decided_durably(message.through)
+        require(sound, 7, text, message, facts.voter.node)
+        before = self._settled.get(facts.voter, 0)
+        self._settled[facts.voter] = max(before, message.through)
 
     def answered(self, facts: NodeFacts, client: ClientId, answer: AdminAnswer) -> None:
         """It is answered."""
@@ -68,11 +78,8 @@ class Memberships:
         text = "{} says that the change to version {} is done; slots are chosen only through {}"
         through = self._ledger.chosen_through
         require(through >= before, 10, text, facts.voter, configuration.version, through)
-        settled = []
-        for voter in sorted(configuration.full_voters):
-            known = self._facts.get(voter.node)
-            if known is not None and known.voter == voter and known.decided_durably(before):
-                settled.append(voter)
+        voters = sorted(configuration.full_voters)
+        settled = [voter for voter in voters if self._has_held(voter, before)]
         text = (
             "{} says that the change to version {} is done, and slots through {} are durable as"
             " decided only on {}"
@@ -80,6 +87,13 @@ class Memberships:
         enough = configuration.quorums.is_phase2(frozenset(settled))
         names = [str(voter) for voter in settled]
         require(enough, 10, text, facts.voter, configuration.version, before, names)
+
+    def _has_held(self, voter: Voter, through: Slot) -> bool:
+        """Whether a voter's disk says, or said, that every slot through one is decided."""
+        if self._settled.get(voter, 0) >= through:
+            return True
+        known = self._facts.get(voter.node)
+        return known is not None and known.voter == voter and known.decided_durably(through)
 
     # --- leaders ---
 
