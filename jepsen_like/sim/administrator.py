@@ -121,10 +121,10 @@ class Administrator:
         self._ending = True
         self._reachable = reachable
         self._waiting.clear()
+        self._hang_up()  # where it was dialled but not asked, nothing is asked any more
         if self._message is None:
             self._task = None
         if self._task is not None:
-            self._hang_up()
             self._dial_soon()
 
     def _next_task(self) -> None:

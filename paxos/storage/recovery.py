@@ -13,6 +13,8 @@ lost is *unknown*, never empty:
 - A bad last batch is torn only if its header sector is all zero, or its header is valid and a
   sector marked as not zero is all zero: that is what a write leaves that was cut short. No other
   bad last batch can be explained so; it is damage that may hide a promise.
+- A run begins with the last batch of the one before, once more. If that is bad and the first of the
+  two is sound, nothing is lost.
 - A slot that is unknown is mended by what stands for it after the loss: a decided value, or one
   that was accepted anew.
 """
@@ -126,7 +128,7 @@ class Verdict:
         segments: Each segment that is kept, in order.
         left_over: Segments that are there and may be removed.
         batches: How many batches are sound.
-        last: The last sound one.
+        last: The last sound one, and where it stands last: that place may be damaged.
         last_header: The header of the newest segment, if that is sound.
         torn: One line per batch that was cut.
         findings: One line per place that is damaged.
@@ -386,14 +388,14 @@ class _Chain:
             first.header.sequence == self._next_sequence
             and first.header.previous_checksum == self._checksum
         )
-        return follows or self._again(first)
+        return follows or self._again(first.header, first.offset)
 
-    def _again(self, batch: Batch) -> bool:
+    def _again(self, mine: BatchHeader, offset: int) -> bool:
         """Whether a run begins here with the batch that was the last one before."""
         last = self._verdict.last
-        if last is None or batch.offset != BLOCK:
+        if last is None or offset != BLOCK:
             return False
-        mine, before = batch.header, last.header
+        before = last.header
         return (mine.sequence, mine.length, mine.body_checksum, mine.previous_checksum) == (
             before.sequence,
             before.length,
@@ -404,12 +406,8 @@ class _Chain:
     def take(self, batch: Batch) -> None:
         """A sound batch stands next."""
         verdict = self._verdict
-        if self._again(batch):
-            # The end of the segment before, which nobody names any more, was where it stood first.
-            self._bad.clear()
-            self._next_sequence = batch.header.sequence + 1
-            self._checksum = batch.header.checksum
-            verdict.last = batch
+        if self._again(batch.header, batch.offset):
+            self._take_again(batch)
             return
         if not self._header_found(batch.header, batch.segment, batch.offset):
             return
@@ -426,12 +424,23 @@ class _Chain:
         of.first_sequence = of.first_sequence or batch.header.sequence
         of.last_sequence = batch.header.sequence
 
+    def _take_again(self, batch: Batch) -> None:
+        # The end of the segment before, which nobody names any more, was where it stood first.
+        self._bad.clear()
+        self._next_sequence = batch.header.sequence + 1
+        self._checksum = batch.header.checksum
+        self._verdict.last = batch
+
     def miss(self, bad: Bad) -> None:
         """Something else stands where a batch should."""
+        last, of = self._verdict.last, self._verdict.segments[-1]
+        if last is not None and bad.header is not None and self._again(bad.header, bad.offset):
+            self._verdict.findings.append(str(bad))
+            self._take_again(Batch(of.name, of.number, bad.offset, bad.header, last.body))
+            return
         if bad.header is not None and not self._header_found(bad.header, bad.segment, bad.offset):
             return
         self._bad.append(bad)
-        of = self._verdict.segments[-1]
         of.highest = SLOT_UNBOUNDED if bad.header is None else bad.header.highest
         if bad.header is None and of not in self._unsure:
             self._unsure.append(of)
@@ -447,6 +456,10 @@ class _Chain:
             header = bad[-1].header
             # No slot above this one can have been lost with it.
             verdict.contents.lose(1, SLOT_UNBOUNDED if header is None else header.highest)
+        elif verdict.last is not None and verdict.last.number != verdict.segments[-1].number:
+            # What it began with is not what the log ended with, and that was told.
+            verdict.end_lost = True
+            verdict.contents.lose(1, SLOT_UNBOUNDED)
         if verdict.oldest_segment > 1:
             verdict.complete_above = min(self._least, verdict.compacted_through)
 

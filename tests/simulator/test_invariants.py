@@ -270,3 +270,8 @@ def test_disks_that_lost_a_chosen_value_violate_ten(stage: Stage) -> None:
     stage.facts[1].held.clear()
     with violates(10):
         stage.checks.recoverable()
+    stage.facts[1].doubt[1] = None  # it knows that it may have lost something: others must tell
+    stage.checks.recoverable()
+    stage.facts[2].held.clear()
+    with violates(10):
+        stage.checks.recoverable()

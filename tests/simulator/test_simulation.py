@@ -144,12 +144,18 @@ def commands_of(seed: int, plan: Plan, schedule: Schedule) -> set[str]:
     "seed",
     [
         pytest.param(543, id="disk-is-lost-after-its-voter-answered-for-it"),
+        pytest.param(2257, id="batch-that-a-run-repeats-rots"),
         pytest.param(2664, id="witness-is-wiped"),
+        pytest.param(3934, id="administrator-dials-when-faults-end"),
         pytest.param(2815, id="part-of-a-promise-follows-the-whole"),
     ],
 )
-def test_churn_seed_that_once_misled_the_checkers_violates_nothing(seed: int) -> None:
+def test_churn_seed_that_once_found_something_finds_nothing(seed: int) -> None:
     assert simulate(seed, plan=draw_plan_of("churn", seed)).number is None
+
+
+def test_swarm_seed_in_which_chosen_values_were_in_doubt_finds_nothing() -> None:
+    assert simulate(3290).number is None
 
 
 def test_outcome_names_the_spells_that_had_effect_and_counts_operations() -> None:

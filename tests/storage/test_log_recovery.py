@@ -317,6 +317,52 @@ def test_record_that_lost_one_of_its_pieces_leaves_its_slot_unknown(lost: int, f
     assert loaded.damage.unknown == ((6, 6),)
 
 
+def twice_repeated() -> tuple[ModelDisk, Path, Path]:
+    """Return a disk on which two runs began with the last batch, and their segments."""
+    disk = log(*THREE)
+    for _ in range(2):
+        load(disk)
+        disk.power_cut()  # it takes back that the end of each segment before was given back
+    older, newest = (DIRECTORY / name for name in disk.names(DIRECTORY)[-2:])
+    return disk, older, newest
+
+
+def test_repeated_batch_that_is_bad_loses_nothing_where_its_first_place_is_read() -> None:
+    disk, older, newest = twice_repeated()
+    disk.flip(older, 0)  # so that nobody names the end of the segment before
+    disk.flip(newest, BLOCK + SECTOR)
+    for slot in (5, 6):
+        loaded = load(disk)
+        assert loaded.damage is not None
+        assert (loaded.damage.unknown, loaded.damage.hides_promise) == ((), False)
+        assert loaded.records[-1] == accepted(slot - 1)
+        write(disk, [accepted(slot)])
+
+
+def test_batches_behind_a_repeated_one_that_is_bad_are_read() -> None:
+    disk = log(*THREE)
+    load(disk)
+    disk.power_cut()
+    write(disk, [accepted(5)])
+    older, newest = (DIRECTORY / name for name in disk.names(DIRECTORY)[-2:])
+    disk.flip(older, 0)
+    disk.flip(newest, BLOCK + SECTOR)
+    loaded = load(disk)
+    assert loaded.records == [*chain(*THREE), accepted(5)]
+    assert loaded.damage is not None
+    assert (loaded.damage.unknown, loaded.damage.hides_promise) == ((), False)
+
+
+def test_newest_segment_that_begins_with_a_batch_of_the_past_hides_promises() -> None:
+    disk = log(*THREE)
+    load(disk)
+    newest = DIRECTORY / "segment-0000000003.log"
+    replaced(disk, -1, [accepted(1)], sequence=1, path=newest)
+    found = damage(disk)
+    assert found.hides_promise
+    assert found.unknown == ((1, SLOT_UNBOUNDED),)
+
+
 def test_promise_of_an_earlier_run_stands_in_the_headers_of_later_ones() -> None:
     disk = log([PromisedRecord(Ballot(7, 2)), IssuedRecord(Ballot(6, 3))], [accepted(30)])
     write(disk, [accepted(2)], [accepted(3)])
@@ -403,11 +449,13 @@ def test_nothing_past_a_named_end_is_judged() -> None:
     assert load(disk) == Loaded([*chain(*THREE), accepted(5)], None)
 
 
-def replaced(disk: ModelDisk, index: int, records: list[Record], sequence: int) -> None:
+def replaced(
+    disk: ModelDisk, index: int, records: list[Record], sequence: int, path: Path = LAST
+) -> None:
     """Put another batch, sound in itself, where ``batches[index]`` stands."""
-    header = decode_segment_header(disk.read(LAST))
+    header = decode_segment_header(disk.read(path))
     assert header is not None
-    old = decode_batch_header(disk.read(LAST)[at(index) : at(index) + SECTOR], header.id)
+    old = decode_batch_header(disk.read(path)[at(index) : at(index) + SECTOR], header.id)
     assert old is not None
     body = b"".join(map(frame_record, records))
     sector, _ = encode_batch_header(
@@ -421,7 +469,7 @@ def replaced(disk: ModelDisk, index: int, records: list[Record], sequence: int) 
         promised=old.promised,
         issued_round=old.issued_round,
     )
-    disk.overwrite(LAST, at(index), (sector + body).ljust(BLOCK, b"\0"))
+    disk.overwrite(path, at(index), (sector + body).ljust(BLOCK, b"\0"))
 
 
 def test_batch_that_the_next_does_not_follow_from_is_damage() -> None:

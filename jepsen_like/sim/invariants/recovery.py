@@ -47,9 +47,10 @@ class Recovery:
     def recoverable(self) -> None:
         """Invariant 10: every phase-1 quorum of disks would give back every chosen value.
 
-        Of those that can still form one: a condemned node never promises again. A slot that an
-        earlier configuration governs may be known to a later one's instead, whose every phase-1
-        quorum knows it decided: then whoever was removed may be gone.
+        Of those that can still form one: a condemned node never promises again, and a promise
+        counts for no slot that is in doubt. A slot that an earlier configuration governs may be
+        known to a later one's instead, whose every phase-1 quorum knows it decided: then whoever
+        was removed may be gone.
         """
         for slot, value in self._ledger.chosen.items():
             since = self._timeline.since(slot)
@@ -70,7 +71,7 @@ class Recovery:
             facts = self._facts.get(voter.node)
             if facts is None or facts.condemned or facts.voter != voter:
                 continue
-            if not facts.gives_back(slot, value):
+            if slot not in facts.doubt and not facts.gives_back(slot, value):
                 blind.add(voter)
         return blind
 
