@@ -18,7 +18,7 @@ from itertools import chain, groupby
 from operator import attrgetter, itemgetter
 
 from paxos.core.config import Governing
-from paxos.core.errors import ensure
+from paxos.core.errors import ConfigurationInvalid, ensure
 from paxos.core.ids import SessionId, Slot
 from paxos.core.messages import Malformed, OpenSession, Result, Status, Submit
 from paxos.core.sessions import SessionTable
@@ -58,6 +58,11 @@ RESULTS_WINDOW_SLOTS = 65_536
 
 ANY_SIZE = sys.maxsize
 """A bound that no state reaches."""
+
+_FOUNDED_WITH = (
+    "every node runs the state machines that the cluster was founded with; to add one, found a new"
+    " cluster from a backup, with `paxos restore --like`"
+)
 
 _RESULTS_BYTES = 8  # of a results digest that the window keeps per slot
 _data_of = itemgetter(3)  # of a Result
@@ -225,7 +230,8 @@ class Executor:
             machine made it).
 
         Raises:
-            InvariantBroken: It is not of these state machines. The state is spoilt.
+            ConfigurationInvalid: It is of other state machines. The state is spoilt.
+            InvariantBroken: It is no snapshot of an executor. The state is spoilt.
         """
         parts = iter(snapshot.parts())
         first = next(parts, None)
@@ -234,21 +240,40 @@ class Executor:
         head = snapshot.head
         missing = {SESSIONS: None, **dict.fromkeys(self._machines)}
         for section, of_section in groupby(chain((first,), parts), key=attrgetter("section")):
-            ensure(
-                section in missing,
-                f"the snapshot at slot {head.through} holds state of {section!r}, which this node"
-                f" does not run (it runs: {', '.join(self._machines) or 'nothing'})",
-            )
+            if section != SESSIONS and section not in self._machines:
+                raise ConfigurationInvalid(
+                    f"the snapshot at slot {head.through} holds state of {section!r}, which this"
+                    f" node does not run (it runs: {', '.join(self._machines) or 'nothing'}):"
+                    f" {_FOUNDED_WITH}"
+                )
+            text = f"the snapshot at slot {head.through} holds {section!r} twice"
+            ensure(section in missing, text)
             del missing[section]
             self._restore_section(section, (part.chunk for part in of_section))
         ensure(SESSIONS not in missing, f"the snapshot at slot {head.through} has no sessions")
         for name in missing:
-            self._restore_section(name, ())  # its state was no chunks at all
+            self._restore_nothing(name, head.through)
         self._applied_through, self._time = head.through, head.time
         self._log_bytes, self._results_digest = head.log_bytes, head.results_digest
         self._window_after, self._window = head.through - 1, bytearray()
         self._note_results()
         return True
+
+    def _restore_nothing(self, name: str, through: Slot) -> None:
+        """Restore a machine whose state was no chunks at all, or that was not there.
+
+        Where a machine tells the two apart the node stops here. It must not begin with an empty
+        machine by itself: commands that others refused would be applied, or the other way round.
+        """
+        try:
+            self._restore_section(name, ())
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise ConfigurationInvalid(
+                f"the snapshot at slot {through} holds no state of {name!r}, which this node runs:"
+                f" {_FOUNDED_WITH}"
+            ) from error
 
     def _restore_section(self, section: str, chunks: Iterable[bytes]) -> None:
         restored = self._sessions if section == SESSIONS else self._machines[section]

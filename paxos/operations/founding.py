@@ -44,7 +44,8 @@ class Founding:
     Attributes:
         directory: Must be empty or absent.
         urls: Where each node listens, from node 1 on.
-        like: The old cluster's file: machines, bounds and alpha are taken from it.
+        like: The old cluster's file: machines, bounds and alpha are taken from it. Machines that
+            the old cluster did not run begin empty.
         storage: What keeps the logs.
     """
 
@@ -68,6 +69,7 @@ def found_from(
         DirectoryTaken: The directory is not empty.
         ClusterFileInvalid: A URL makes no sense.
         SnapshotInvalid: The state is damaged.
+        MachineInvalid: A machine of which there is no state cannot be loaded.
         StorageError: A data directory could not be made.
         OSError: The directory or a file could not be written.
     """
@@ -117,9 +119,29 @@ def _write_state(cluster: ClusterFile, state: Snapshot, path: Path) -> int:
     head = state.head._replace(governing=(founding,))
     size = 0
     with path.open("xb") as file:
-        for piece in encode(Snapshot(head, lambda: _without_sessions(state))):
+        for piece in encode(Snapshot(head, lambda: _founding_parts(cluster, state))):
             size += file.write(piece)
     return size
+
+
+def _founding_parts(cluster: ClusterFile, state: Snapshot) -> Iterator[SnapshotPart]:
+    """Let the machines that the old cluster did not run begin empty, on every node alike."""
+    ahead = sorted(cluster.machines)
+    for section, parts in groupby(_without_sessions(state), key=attrgetter("section")):
+        while ahead and ahead[0] < section:
+            yield from _empty(cluster, ahead.pop(0))
+        if ahead and ahead[0] == section:
+            ahead.pop(0)
+        yield from parts
+    for name in ahead:
+        yield from _empty(cluster, name)
+
+
+def _empty(cluster: ClusterFile, name: str) -> Iterator[SnapshotPart]:
+    """Give the state of a fresh machine; none if that is no chunks at all."""
+    (machine,) = service.load_machines({name: cluster.machines[name]}).values()
+    for chunk in machine.snapshot():
+        yield SnapshotPart(name, chunk)
 
 
 def _without_sessions(state: Snapshot) -> Iterator[SnapshotPart]:

@@ -20,7 +20,7 @@ that reads it (``reply``). So both know the highest feature that both understand
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -38,6 +38,7 @@ HANDSHAKE_BYTES_MAX = 64 * 1024
 
 CLUSTER_CHARS_MAX = 64
 URL_CHARS_MAX = 512
+MACHINES_CHARS_MAX = 512
 REASON_CHARS_MAX = 2_000
 MEMBERS_MAX = 100
 
@@ -93,6 +94,7 @@ class Hello:
         boot: Drawn at random when its process started: tells two processes with one id apart.
         expected: The node id it means to reach.
         feature: The highest that it understands.
+        machines: Names of the state machines that it runs; see ``machines_text``.
     """
 
     cluster: str
@@ -102,6 +104,7 @@ class Hello:
     boot: int = 0
     expected: NodeId = 0
     feature: int = FEATURE_FIRST
+    machines: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,7 @@ class Welcome:
         boot: Drawn at random when its process started.
         members: URL by node id, so that a client can follow a leader hint.
         feature: The highest that it understands.
+        machines: Names of the state machines that it runs; see ``machines_text``.
     """
 
     cluster: str
@@ -123,6 +127,7 @@ class Welcome:
     boot: int
     members: Mapping[NodeId, str] = field(default_factory=dict)
     feature: int = FEATURE_FIRST
+    machines: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +142,14 @@ class Rejected:
 
 
 Handshake = Hello | Welcome | Rejected
+
+
+def machines_text(names: Iterable[str]) -> str:
+    """Return the names of state machines as a handshake says them: in order, cut if they are long.
+
+    Nothing is said of them where none run, and by releases that did not know of it.
+    """
+    return ", ".join(sorted(names))[:MACHINES_CHARS_MAX]
 
 
 def encode(handshake: Handshake) -> bytes:
@@ -154,6 +167,7 @@ def encode(handshake: Handshake) -> bytes:
                     handshake.expected,
                 ],
                 handshake.feature,
+                handshake.machines,
             )
         case Welcome():
             members = [[node, url] for node, url in sorted(handshake.members.items())]
@@ -167,6 +181,7 @@ def encode(handshake: Handshake) -> bytes:
                     members,
                 ],
                 handshake.feature,
+                handshake.machines,
             )
         case Rejected():
             # Plain UTF-8 behind the prefix, for ever: every version must be able to read it.
@@ -277,7 +292,9 @@ def refusal(
         )
     if voter.incarnation != hello.incarnation:
         return _foreign_incarnation(voter, hello.incarnation)
-    return _outdated(voter, hello.feature, feature)
+    return _outdated(voter, hello.feature, feature) or _differing(
+        voter, hello.machines, me.node, me.machines
+    )
 
 
 def misdirection(
@@ -303,7 +320,9 @@ def misdirection(
         )
     if welcome.incarnation != expected.incarnation:
         return _foreign_incarnation(expected, welcome.incarnation)
-    return _outdated(expected, welcome.feature, feature)
+    return _outdated(expected, welcome.feature, feature) or _differing(
+        expected, welcome.machines, me.node, me.machines
+    )
 
 
 def _outdated(member: Voter, understands: int, feature: int) -> str | None:
@@ -315,6 +334,16 @@ def _outdated(member: Voter, understands: int, feature: int) -> str | None:
     )
 
 
+def _differing(member: Voter, theirs: str, me: NodeId, mine: str) -> str | None:
+    """Refuse a member that runs other machines: commands to them would not do the same on both."""
+    if not theirs or not mine or theirs == mine:
+        return None
+    return (
+        f"node {member.node} runs the state machines {theirs}, and node {me} runs {mine}: "
+        "[machines] must be the same in the configuration file of every node"
+    )
+
+
 def _foreign_incarnation(member: Voter, incarnation: int) -> str:
     return (
         f"node {member.node} has incarnation {member.incarnation:x} in this cluster, "
@@ -323,17 +352,19 @@ def _foreign_incarnation(member: Voter, incarnation: int) -> str:
     )
 
 
-def _frame(kind: int, fields: list[object], feature: int) -> bytes:
+def _frame(kind: int, fields: list[object], feature: int, machines: str) -> bytes:
     version = _VERSION_FIRST if feature == FEATURE_FIRST else PROTOCOL_VERSION
-    body: bytes = msgpack.packb(fields if version == _VERSION_FIRST else [*fields, feature])
+    if version != _VERSION_FIRST:
+        fields = [*fields, feature, machines] if machines else [*fields, feature]
+    body: bytes = msgpack.packb(fields)
     frame = _PREFIX.pack(_MAGIC, version, kind) + body
     if len(frame) > HANDSHAKE_BYTES_MAX:
         raise ValueError(f"a handshake of {len(frame)} bytes: too many members, or urls too long")
     return frame
 
 
-def _fields(body: bytes, count: int, version: int) -> tuple[list[object], int]:
-    """Return the ``count`` fields, and the feature behind them."""
+def _fields(body: bytes, count: int, version: int) -> tuple[list[object], int, str]:
+    """Return the ``count`` fields, and the feature and the machines behind them."""
     try:
         fields = msgpack.unpackb(
             body,
@@ -348,14 +379,16 @@ def _fields(body: bytes, count: int, version: int) -> tuple[list[object], int]:
         raise HandshakeInvalid(f"malformed: {error or type(error).__name__}") from error
     if isinstance(fields, list):
         if version == _VERSION_FIRST and len(fields) == count:
-            return fields, FEATURE_FIRST
-        # What stands behind the feature is of a later release.
+            return fields, FEATURE_FIRST, ""
+        # What stands behind the machines is of a later release.
         if version != _VERSION_FIRST and len(fields) > count:
-            return fields[:count], max(FEATURE_FIRST, _number(fields[count]))
+            feature, *more = fields[count : count + 2]
+            machines = _text(more[0], MACHINES_CHARS_MAX) if more else ""
+            return fields[:count], max(FEATURE_FIRST, _number(feature)), machines
     raise HandshakeInvalid("malformed: wrong number of fields")
 
 
-def _hello(fields: list[object], feature: int) -> Hello:
+def _hello(fields: list[object], feature: int, machines: str) -> Hello:
     cluster, kind, node, incarnation, boot, expected = fields
     number = _number(kind)
     if number not in (Kind.REPLICA.value, Kind.CLIENT.value):
@@ -368,10 +401,11 @@ def _hello(fields: list[object], feature: int) -> Hello:
         _number(boot),
         _number(expected),
         feature,
+        machines,
     )
 
 
-def _welcome(fields: list[object], feature: int) -> Welcome:
+def _welcome(fields: list[object], feature: int, machines: str) -> Welcome:
     cluster, node, incarnation, boot, rows = fields
     members: dict[NodeId, str] = {}
     if not isinstance(rows, list):
@@ -387,6 +421,7 @@ def _welcome(fields: list[object], feature: int) -> Welcome:
         _number(boot),
         members,
         feature,
+        machines,
     )
 
 

@@ -187,6 +187,8 @@ class Links:
         options: Bounds on clients and outboxes.
         election_timeout_s: A second process that claims a node id is refused if the first was
             heard within this.
+        machines: What this node says of its state machines; a member that says otherwise is
+            refused. Empty if it says nothing.
     """
 
     def __init__(
@@ -200,9 +202,15 @@ class Links:
         rng: random.Random,
         options: NodeOptions,
         election_timeout_s: float,
+        machines: str = "",
     ) -> None:
         self._welcome = Welcome(
-            identity.cluster, identity.node, identity.incarnation, boot, feature=FEATURE
+            identity.cluster,
+            identity.node,
+            identity.incarnation,
+            boot,
+            feature=FEATURE,
+            machines=machines,
         )
         self._feature = FEATURE_FIRST
         """What every member must understand."""
@@ -564,7 +572,14 @@ class Links:
     def _hello(self, expected: NodeId) -> Hello:
         me = self._welcome
         return Hello(
-            me.cluster, Kind.REPLICA, me.node, me.incarnation, me.boot, expected, me.feature
+            me.cluster,
+            Kind.REPLICA,
+            me.node,
+            me.incarnation,
+            me.boot,
+            expected,
+            me.feature,
+            me.machines,
         )
 
     def _greet(self, link: _Link, frames: list[bytes]) -> list[bytes]:

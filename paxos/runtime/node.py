@@ -71,6 +71,7 @@ from paxos.runtime import observe
 from paxos.runtime.client import NoReplicaReachable, node_status
 from paxos.runtime.departure import Departure, Removal
 from paxos.runtime.errors import plain_errors
+from paxos.runtime.handshake import machines_text
 from paxos.runtime.links import ClientDown, ClientUp, Links, Member, PeerDown, PeerUp
 from paxos.runtime.membership import Membership, part_at_start
 from paxos.runtime.options import NodeOptions
@@ -188,6 +189,10 @@ class Node:
         self._doorbell = doorbell
         self._me = Voter(setup.identity.node, setup.identity.incarnation)
         self._log = observe.logger(node=self._me.node)
+        self.part = part_at_start(self._me, setup.configurations, recovery.recovered, setup.part)
+        """What the node takes part in, as it was started."""
+        # A witness runs none.
+        machines = {} if self.part is Part.WITNESS else setup.machines
         self._links = Links(
             identity=setup.identity,
             boot=setup.rng.getrandbits(62),
@@ -197,25 +202,23 @@ class Node:
             rng=setup.rng,
             options=setup.options,
             election_timeout_s=setup.timing.election_timeout_s,
+            machines=machines_text(machines),
         )
         self._writer = Writer(self._storage, _disk_for(setup, doorbell))
         self._now = self._read_clocks()
         self._membership = Membership(self._me, setup.configurations, setup.members)
         self._findings = recovery.findings
-        self.part = part_at_start(self._me, setup.configurations, recovery.recovered, setup.part)
-        """What the node takes part in, as it was started."""
-        is_witness = self.part is Part.WITNESS
         self._replica = Replica(
             self._me,
             setup.configurations,
             recovery.recovered,
-            {} if is_witness else setup.machines,
+            machines,
             setup.rng,
             codec.unpack_batch,
             self._now,
             limits=setup.limits,
             timing=setup.timing,
-            roles=frozenset({Role.ACCEPTOR}) if is_witness else ALL_ROLES,
+            roles=frozenset({Role.ACCEPTOR}) if self.part is Part.WITNESS else ALL_ROLES,
         )
         self._still = (0, 0.0)  # the slot applied at the last status, and since when
         # What the present pass has gathered, by whom it is for.

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paxos.core.config import Configuration, Governing
-from paxos.core.errors import InvariantBroken
+from paxos.core.errors import ConfigurationInvalid, InvariantBroken
 from paxos.core.executor import RESULTS_WINDOW_SLOTS, SLOT_OVERHEAD_BYTES, Executor
 from paxos.core.ids import Voter
 from paxos.core.messages import Malformed, OpenSession, Result, Submit
@@ -149,19 +149,56 @@ def test_machine_without_chunks_is_restored_to_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("parts", "text"),
+    ("parts", "error", "text"),
     [
-        ([SnapshotPart("c", b"1")], "'c', which this node does not run"),
-        ([SnapshotPart("a", b"1")], "no sessions"),
+        ([SnapshotPart("c", b"1")], ConfigurationInvalid, "'c', which this node does not run"),
+        ([SnapshotPart("a", b"1")], InvariantBroken, "no sessions"),
         (
             [SnapshotPart("a", b"1"), SnapshotPart("b", b"1"), SnapshotPart("a", b"1")],
-            "'a', which",
+            InvariantBroken,
+            "'a' twice",
         ),
     ],
 )
-def test_snapshot_of_other_machines_stops_the_node(parts: list[SnapshotPart], text: str) -> None:
-    with pytest.raises(InvariantBroken, match=text):
+def test_snapshot_of_other_machines_stops_the_node(
+    parts: list[SnapshotPart], error: type[Exception], text: str
+) -> None:
+    with pytest.raises(error, match=text):
         Log().executor.restore(Snapshot(SnapshotHead(9, 0, 0, b"", GOVERNING), lambda: parts))
+
+
+class Wary(Tally):
+    """Its state is never no chunks at all."""
+
+    def snapshot(self) -> Iterable[bytes]:
+        return iter((b"%d" % self.total,))
+
+    def restore(self, chunks: Iterable[bytes]) -> None:
+        (chunk,) = chunks
+        self.total = int(chunk)
+
+
+def test_snapshot_without_a_machine_that_this_node_runs_stops_it() -> None:
+    log = Log()
+    log.apply(OpenSession(1))
+    wider = Executor({"a": Tally(), "b": Tally(), "c": Wary()}, lambda _: [], 10, 100)
+    with pytest.raises(ConfigurationInvalid, match="no state of 'c', which this node runs"):
+        wider.restore(snapshot(log.executor))
+
+
+class Hungry(Tally):
+    """There is no memory for its state."""
+
+    def restore(self, chunks: Iterable[bytes]) -> None:
+        raise MemoryError
+
+
+def test_restore_of_nothing_without_memory_says_so_and_blames_no_configuration() -> None:
+    log = Log()
+    log.apply(OpenSession(1))
+    wider = Executor({"a": Tally(), "b": Tally(), "c": Hungry()}, lambda _: [], 10, 100)
+    with pytest.raises(MemoryError):
+        wider.restore(snapshot(log.executor))
 
 
 def test_machine_without_a_name_is_refused() -> None:

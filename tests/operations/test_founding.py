@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from paxos import cluster as cluster_file
 from paxos import service
 from paxos.cluster import ClusterFile, StorageKind
 from paxos.core.config import Governing
+from paxos.core.errors import ConfigurationInvalid
 from paxos.core.sessions import SessionTable
 from paxos.core.snapshot import SESSIONS, Snapshot, SnapshotPart
 from paxos.operations.founding import SESSION_IDS_SKIPPED, Founding, found_from
@@ -18,6 +21,8 @@ from paxos.operations.plans import DirectoryTaken
 from paxos.snapshot_format import read
 from paxos.storage.base import Loaded
 from statemachines.edge_config_client import EdgeConfigClient
+from statemachines.task_log_client import TaskLogClient
+from statemachines.task_log_requests import task_spec
 from tests.operations.states import MACHINES, SESSION, memory_urls, running, state
 
 THROUGH = 7
@@ -89,6 +94,43 @@ async def _use(file: ClusterFile) -> None:
 
 def test_founded_cluster_goes_on_with_the_state_and_its_revisions(old: ClusterFile) -> None:
     trio.run(_use, found_from(state(THROUGH), founding(old, 3)))
+
+
+def sections(file: ClusterFile, node: int) -> list[str]:
+    _, snapshot = loaded(file, node)
+    return [section for section, _ in groupby(part.section for part in snapshot.parts())]
+
+
+async def _use_all(file: ClusterFile) -> None:
+    async with running(file) as client:
+        found = await EdgeConfigClient(client).get("k")
+        assert found.item is not None
+        assert found.item.value == b"7"
+        for machine in ("another", "tasks"):
+            tasks = TaskLogClient(client, machine)
+            assert (await tasks.submit([task_spec("a", "work")])).created == (("a", 1),)
+
+
+def test_machines_that_the_old_cluster_did_not_run_begin_empty_on_every_node(
+    old: ClusterFile,
+) -> None:
+    task_log = "statemachines.task_log:TaskLog"
+    like = replace(old, machines={"another": task_log, **MACHINES, "tasks": task_log})
+    made = found_from(state(THROUGH), replace(founding(old, 3), like=like))
+    assert [sections(made, node) for node in made.urls] == [["", "another", "config", "tasks"]] * 3
+    trio.run(_use_all, made)
+
+
+def test_node_of_a_cluster_founded_without_a_machine_refuses_to_run_it(old: ClusterFile) -> None:
+    made = found_from(state(THROUGH), founding(old, 1))
+    wider = replace(made, machines={**MACHINES, "tasks": "statemachines.task_log:TaskLog"})
+
+    async def start() -> None:
+        async with service.open_node(wider, 1):
+            raise AssertionError("it started")
+
+    with pytest.raises(ConfigurationInvalid, match="no state of 'tasks', which this node runs"):
+        trio.run(start)
 
 
 async def _grow(file: ClusterFile) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from dataclasses import replace
+from typing import Any
 
 import msgpack
 import pytest
@@ -33,19 +34,32 @@ HELLO = Hello(CLUSTER, Kind.REPLICA, node=3, incarnation=103, boot=7, expected=1
 CLIENT = Hello(CLUSTER, Kind.CLIENT)
 WELCOME = Welcome(CLUSTER, node=1, incarnation=101, boot=9, members=URLS)
 
+
+def replace_fields(sent: Hello | Welcome, fields: dict[str, Any]) -> Hello | Welcome:
+    return replace(sent, **fields)
+
+
 numbers = st.integers(0, 2**63 - 1)
 clusters = st.text(max_size=64)
-features = st.integers(1, 9)
+features = st.one_of(
+    st.just({"feature": 1}),
+    st.fixed_dictionaries({"feature": st.integers(2, 9), "machines": st.text(max_size=512)}),
+)
 hellos = st.builds(
-    Hello, clusters, st.sampled_from(Kind), numbers, numbers, numbers, numbers, features
+    replace_fields,
+    st.builds(Hello, clusters, st.sampled_from(Kind), numbers, numbers, numbers, numbers),
+    features,
 )
 welcomes = st.builds(
-    Welcome,
-    clusters,
-    numbers,
-    numbers,
-    numbers,
-    st.dictionaries(numbers, st.text(max_size=512), max_size=5),
+    replace_fields,
+    st.builds(
+        Welcome,
+        clusters,
+        numbers,
+        numbers,
+        numbers,
+        st.dictionaries(numbers, st.text(max_size=512), max_size=5),
+    ),
     features,
 )
 rejections = st.builds(Rejected, st.text(max_size=2_000), st.integers(0, 65_535))
@@ -83,6 +97,10 @@ def test_handshake_of_version_2_has_its_golden_bytes() -> None:
         "6d7061786f7300020296a26162010203929201a77463703a2f2f619202a77463703a2f2f6202"
     )
     assert handshake.encode(Rejected("no")).hex() == "6d7061786f730002036e6f"
+    runs = replace(small, machines="config, tasks")
+    assert handshake.encode(runs) == handshake.encode(small)[:9] + bytes([0x97]) + (
+        handshake.encode(small)[10:] + b"\xadconfig, tasks"
+    )
 
 
 @pytest.mark.parametrize(
@@ -249,8 +267,10 @@ def test_hello_of_a_stranger_is_refused_with_the_culprits_name(
 
 def test_handshake_of_a_later_release_is_read_as_far_as_it_is_understood() -> None:
     hello = replace(HELLO, feature=7)
-    fields = [CLUSTER, 0, 3, 103, 7, 1, 7, "something new", [1, 2]]
+    fields = [CLUSTER, 0, 3, 103, 7, 1, 7]
     assert handshake.decode(frame(2, 1, fields)) == hello
+    hello = replace(hello, machines="config")
+    assert handshake.decode(frame(2, 1, [*fields, "config", "something new", [1, 2]])) == hello
     assert handshake.decode(frame(2, 1, [*fields[:6], 0])) == HELLO
 
 
@@ -294,6 +314,37 @@ def test_member_that_understands_less_than_the_cluster_is_refused_with_what_to_d
             assert f"node {node} understands feature 1" in reason
             assert "the cluster has feature 2: run the release" in reason
     assert handshake.refusal(CLIENT, WELCOME, VOTERS, feature=2) is None
+
+
+@pytest.mark.parametrize(
+    ("theirs", "mine", "refused"),
+    [
+        ("config", "config, tasks", True),
+        ("config, tasks", "config", True),
+        ("config", "config", False),
+        ("", "config", False),  # of a release before, or a witness
+        ("config", "", False),
+    ],
+)
+def test_member_that_runs_other_machines_is_refused_with_what_to_do(
+    theirs: str, mine: str, refused: bool
+) -> None:
+    hello, welcome = replace(HELLO, machines=theirs), replace(WELCOME, machines=theirs)
+    for reason, them, me in (
+        (handshake.refusal(hello, replace(WELCOME, machines=mine), VOTERS), 3, 1),
+        (handshake.misdirection(welcome, replace(HELLO, machines=mine), VOTERS[1]), 1, 3),
+    ):
+        assert (reason is not None) == refused
+        if reason is not None:
+            says = f"node {them} runs the state machines {theirs}, and node {me} runs {mine}:"
+            assert reason.startswith(says)
+            assert "[machines] must be the same" in reason
+    assert handshake.refusal(CLIENT, replace(WELCOME, machines=mine), VOTERS) is None
+
+
+def test_names_of_machines_are_told_in_order_and_cut_if_they_are_long() -> None:
+    assert handshake.machines_text(["tasks", "config"]) == "config, tasks"
+    assert len(handshake.machines_text(["x" * 600, "y"])) == handshake.MACHINES_CHARS_MAX
 
 
 def test_welcome_of_the_node_that_was_meant_is_no_misdirection() -> None:
