@@ -13,13 +13,14 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NoReturn, Protocol
+from typing import Any, Literal, NoReturn
 
 from msgpack import UnpackException, packb, unpackb
 
 from paxos.core.state_machine import CommandFailed
 from statemachines import edge_config_format as form
 from statemachines.edge_config_format import BYTES, DEFAULT_LIMITS, FORMAT, JSON, EdgeConfigLimits
+from statemachines.machine_client import Level, MachineClient
 
 IMPORT_BYTES_MAX = 512 * 1024
 """Values in one transaction of an import, unless a single value is longer: half a batch."""
@@ -594,27 +595,6 @@ def decode_failure(failure: CommandFailed) -> CommandFailed:
 
 
 # --- over a cluster -------------------------------------------------------------------------------
-
-Level = Literal["linearizable", "session", "local"]
-
-
-class MachineClient(Protocol):
-    """What the client needs of a connection to a cluster. Each returns (slot, answer).
-
-    All three raise ``CommandFailed`` with the state machine's text when it refused, and whatever
-    the implementation has for requests that ended refused or unknown.
-    """
-
-    async def execute(self, machine: str, command: bytes) -> tuple[int, bytes]:
-        """Replicate a command, exactly once, and return what applying it gave."""
-
-    async def query(
-        self, machine: str, query: bytes, level: Level = "linearizable"
-    ) -> tuple[int, bytes]:
-        """Ask the state machine at a read level."""
-
-    async def watch_once(self, machine: str, query: bytes) -> tuple[int, bytes]:
-        """Ask a watchable state machine, and wait until it has something to tell."""
 
 
 class EdgeConfigClient:

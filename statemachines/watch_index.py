@@ -14,13 +14,26 @@ revision of the first.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
-
-from statemachines.versioned_store import Version
+from collections.abc import Iterable
+from typing import NamedTuple, Protocol
 
 WAITING_MAX = 65_536
 """Watches remembered; the one not asked about for longest is forgotten first."""
+
+
+class Keyed(Protocol):
+    """One thing that a change touched."""
+
+    @property
+    def key(self) -> str:
+        """Which one."""
+
+
+class Changes(Protocol):
+    """What happened, by revision."""
+
+    def __getitem__(self, revision: int, /) -> Iterable[Keyed]:
+        """Return what a revision touched."""
 
 
 class Interest:
@@ -59,7 +72,7 @@ class WatchIndex:
         self._ascending: tuple[int, ...] = ()  # the keys of _lengths, sorted
         self.through = 0
 
-    def advance(self, changes: Mapping[int, Sequence[Version]], through: int) -> None:
+    def advance(self, changes: Changes, through: int) -> None:
         """Look at the changes up to revision ``through``, each once."""
         if self._keys or self._prefixes:
             for revision in range(self.through + 1, through + 1):

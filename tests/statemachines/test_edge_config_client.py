@@ -19,13 +19,13 @@ from statemachines.edge_config_client import (
     Delete,
     EdgeConfigClient,
     Get,
-    Level,
     Put,
     RequestInvalid,
     RevisionCompacted,
     RevisionInFuture,
 )
 from statemachines.edge_config_format import BYTES, JSON, EdgeConfigLimits
+from statemachines.machine_client import Level
 
 
 class OneNode:

@@ -43,6 +43,7 @@ def test_key_index_captured_keeps_the_keys_of_that_moment(
                 index.remove(key)
                 twin.remove(key)
         assert list(index.scan()) == sorted(twin)
+        assert (len(index), index.first()) == (len(twin), min(twin, default=None))
         for blocks, keys in captures:
             assert [key for block in blocks for key in block] == keys
 
@@ -54,6 +55,14 @@ def test_key_index_emptied_holds_nothing_and_fills_again() -> None:
     assert list(index.scan()) == []
     index.add("c")
     assert list(index.scan()) == ["c"]
+
+
+def test_key_index_of_rising_keys_fills_block_after_block() -> None:
+    index: KeyIndex[tuple[int, int]] = KeyIndex()
+    for number in range(2500):
+        index.add((number // 7, number))
+    assert [len(block) for block in index.capture()] == [1024, 1024, 452]
+    assert list(index.scan((100, 0))) == [(n // 7, n) for n in range(700, 2500)]
 
 
 def test_key_index_orders_by_code_points_as_utf8_does() -> None:
