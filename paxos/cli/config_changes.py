@@ -1,24 +1,21 @@
 """The ``paxos config`` commands that change something: each ends with an outcome.
 
-Owns ``outcome``, the word for how a change ended, and its exit status where nothing went wrong but
-nothing was done either. Whether a change may be done is decided by the state machine.
+How an outcome is told is decided in ``outcomes``, and whether a change may be done by the state
+machine.
 """
 
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 import click
 
 from paxos.cli.config_store import item_fields, open_store, store_options
 from paxos.cli.connect import run
-from paxos.cli.exits import CommandError, Exit
 from paxos.cli.options import Target
-from paxos.cli.output import print_json, warn
+from paxos.cli.outcomes import Outcome, changes, tell_change
+from paxos.cli.output import print_json
 from paxos.cli.teaching import TaughtCommand
 from paxos.cli.transaction_document import parse_transaction
 from statemachines.edge_config_client import (
@@ -33,48 +30,11 @@ from statemachines.edge_config_client import (
 from statemachines.edge_config_document import parse_document
 from statemachines.edge_config_format import BYTES, TEXT
 
-Outcome = Literal["done", "condition_false", "absent", "refused", "unknown", "unreachable"]
-"""How a change ended, as ``--json`` says it."""
-
-_NOT_DONE: dict[int, Outcome] = {
-    Exit.REFUSED: "refused",
-    Exit.UNKNOWN: "unknown",
-    Exit.UNREACHABLE: "unreachable",
-}
-
 TAKE_IF_FREE = (
     """echo '{"if": [{"key": "owner", "absent": true}],"""
     """ "then": [{"put": "owner", "value": "me"}], "else": [{"get": "owner"}]}'"""
     " | paxos config txn -"
 )
-
-
-@contextmanager
-def changes(target: Target) -> Iterator[None]:
-    """Under ``--json``, tell also a change that was not done as an object, then fail as usual."""
-    try:
-        yield
-    except CommandError as error:
-        if target.json and error.exit_code in _NOT_DONE:
-            outcome = _NOT_DONE[error.exit_code]
-            print_json(
-                {"outcome": outcome, "revision": None, "slot": None, "reason": error.message}
-            )
-        raise
-
-
-def tell_change(
-    target: Target, outcome: Outcome, revision: int, slot: int, text: str, **more: Any
-) -> None:
-    """Print how a change ended; end with status 1 unless it was done."""
-    if target.json:
-        print_json({"outcome": outcome, "revision": revision, "slot": slot} | more)
-    elif outcome == "done":
-        click.echo(f"{text} (revision {revision})")
-    else:
-        warn(text)
-    if outcome != "done":
-        sys.exit(Exit.REFUSED)
 
 
 @click.command(

@@ -22,8 +22,9 @@ from paxos.cli.exits import CommandError, Exit
 from paxos.cli.options import Target
 from paxos.cli.output import print_json, print_table, value_fields, value_text, warn
 from paxos.cli.teaching import TaughtCommand
-from statemachines.edge_config_client import Event, GetResult, KeySummary, KeyValue, Level
+from statemachines.edge_config_client import Event, GetResult, KeySummary, KeyValue
 from statemachines.edge_config_document import export_document
+from statemachines.machine_client import Level
 
 
 @click.command(

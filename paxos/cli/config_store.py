@@ -11,7 +11,8 @@ import click
 from paxos.cli.connect import open_client
 from paxos.cli.options import Target, client_options
 from paxos.cli.output import value_fields
-from statemachines.edge_config_client import EdgeConfigClient, KeyValue, Level
+from statemachines.edge_config_client import EdgeConfigClient, KeyValue
+from statemachines.machine_client import Level
 
 
 def store_options(command: Callable[..., Any]) -> Callable[..., Any]:

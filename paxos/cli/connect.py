@@ -24,10 +24,13 @@ from paxos.runtime.client import (
     RequestRefused,
 )
 from paxos.transport import TransportError
-from statemachines.edge_config_client import AnswerInvalid, RequestInvalid
+from statemachines import edge_config_client, task_log_answers, task_log_requests
 
 STATUS_TIMEOUT_S = 2.0
 """A replica that is well answers sooner; one that hangs must not hold up what the rest say."""
+
+_REQUESTS_INVALID = (edge_config_client.RequestInvalid, task_log_requests.RequestInvalid)
+_ANSWERS_INVALID = (edge_config_client.AnswerInvalid, task_log_answers.AnswerInvalid)
 
 T = TypeVar("T")
 
@@ -77,11 +80,11 @@ def exit_statuses() -> Iterator[None]:
         ) from error
     except CommandFailed as error:
         raise CommandError(Exit.REFUSED, f"refused: {error}") from error
-    except (RequestInvalid, ConfigurationInvalid, TransportError) as error:
+    except (*_REQUESTS_INVALID, ConfigurationInvalid, TransportError) as error:
         raise CommandError(Exit.USAGE, str(error)) from error
-    except AnswerInvalid as error:
+    except _ANSWERS_INVALID as error:
         raise CommandError(
-            Exit.USAGE, str(error), "Is --machine the name of an edge configuration?"
+            Exit.USAGE, str(error), "Is --machine the name of a state machine of that kind?"
         ) from error
 
 

@@ -11,7 +11,10 @@ from paxos.cli.options import base_port_option, json_option, storage_option, tra
 from paxos.cli.output import print_json
 from paxos.cli.teaching import TaughtCommand
 
-MACHINES = {"config": "statemachines.edge_config:EdgeConfig"}
+MACHINES = {
+    "config": "statemachines.edge_config:EdgeConfig",
+    "tasks": "statemachines.task_log:TaskLog",
+}
 """The state machines of a new cluster, by the name that commands address them with."""
 
 

@@ -11,9 +11,12 @@ import base64
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def print_json(document: Mapping[str, Any]) -> None:
@@ -57,17 +60,25 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: st
 
 
 def _print_drawn_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str) -> None:
-    from rich import box
     from rich.console import Console
+
+    table = drawn_table(columns, rows)
+    table.title = title or None
+    Console().print(table)
+
+
+def drawn_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """Return a table for a terminal; cells are plain text, whatever markup they look like."""
+    from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left")
+    table = Table(box=box.SIMPLE_HEAD, title_justify="left")
     for column in columns:
         table.add_column(column)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
+    return table
 
 
 def bytes_text(count: int | None) -> str:

@@ -76,6 +76,18 @@ COMMANDS = {
         "Hand leadership over to another voter, without waiting for a timeout.",
     ),
     "config": ("paxos.cli.config:config", "Read, change and watch the replicated configuration."),
+    "task": (
+        "paxos.cli.task:task",
+        "Submit tasks to the replicated task log, and see what becomes of them.",
+    ),
+    "node": (
+        "paxos.cli.node:node",
+        "Show the nodes that run tasks, and keep new work from one.",
+    ),
+    "worker": (
+        "paxos.cli.worker:worker",
+        "Run tasks that are placed on a node, a program for each, until it is told to stop.",
+    ),
     "bench": ("paxos.cli.bench:bench", "Measure running replicas in a closed loop."),
     "snapshot": (
         "paxos.cli.snapshot:snapshot",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.cli.replicas import Replicas, replicas
+from tests.cli.workers import Worker, worker
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +27,32 @@ def ws_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicas]:
         cluster.start(*cluster.nodes)
         cluster.leader()
         yield cluster
+
+
+@pytest.fixture
+def fresh_cluster(tmp_path: Path) -> Iterator[Replicas]:
+    """Three replicas that a test may kill."""
+    with replicas(tmp_path / "cluster") as cluster:
+        cluster.start(*cluster.nodes)
+        cluster.leader()
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def task_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicas]:
+    """Three replicas over TCP that have workers, which report all the time: it is never at rest."""
+    with replicas(tmp_path_factory.mktemp("tasks") / "cluster") as cluster:
+        cluster.start(*cluster.nodes)
+        cluster.leader()
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def edge_1(task_cluster: Replicas, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
+    """The worker of node edge-1: a payload is a shell script, and what it prints its result."""
+    options = ["--kind", "edge", "--label", "gpu=yes", "--capacity", "8", "--exec", "sh"]
+    with worker(task_cluster, tmp_path_factory.mktemp("workers"), "edge-1", *options) as running:
+        yield running
 
 
 @pytest.fixture(params=["tcp", "ws"])

@@ -22,7 +22,10 @@ def test_init_of_three_replicas_writes_what_scripts_rely_on(tmp_path: Path) -> N
     for node in document["nodes"]:
         assert not Path(node["data"]).is_absolute()
         assert (tmp_path / "c" / node["data"]).is_dir()
-    assert document["machines"] == {"config": "statemachines.edge_config:EdgeConfig"}
+    assert document["machines"] == {
+        "config": "statemachines.edge_config:EdgeConfig",
+        "tasks": "statemachines.task_log:TaskLog",
+    }
     assert document["limits"]["command_bytes_max"] > 0
 
 

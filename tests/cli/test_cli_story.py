@@ -17,7 +17,8 @@ from paxos.core.state_machine import Stamp
 from paxos.runtime.client import OutcomeUnknown, RequestRefused
 from paxos.testing.processes import ReplicaProcesses
 from statemachines.edge_config import EdgeConfig
-from statemachines.edge_config_client import EdgeConfigClient, Level, Put
+from statemachines.edge_config_client import EdgeConfigClient, Put
+from statemachines.machine_client import Level
 
 Change = Callable[[Stage], object]
 
