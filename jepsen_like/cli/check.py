@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from jepsen_like.checkers.linearizability import MODELS, Budget, check
+from jepsen_like.checkers.tasks import judge_tasks
 from jepsen_like.cli.exits import Exit
 from jepsen_like.cli.finite import FiniteRange
 from jepsen_like.formats import FORMATS, read_file
@@ -21,11 +23,14 @@ from jepsen_like.history import HistoryError
 
 MEGABYTE = 1_000_000
 
+TASKS = "tasks"
+"""The one model whose histories have no keys, and more judges than one."""
+
 
 @click.command("check")
 @click.option(
     "--model",
-    type=click.Choice(sorted(MODELS)),
+    type=click.Choice(sorted([*MODELS, TASKS])),
     required=True,
     help="What the operations are of; see above.",
 )
@@ -89,6 +94,7 @@ def check_command(
         counter       0; add, read
         queue         []; enqueue, dequeue (null if it is empty)
         mutex         free; acquire (a rising token), release with the token
+        tasks         a task log, whole: see docs/testing.md
 
     Exit status: 0 all yes; 1 some no; 2 some unknown; 3 bad input. Of several, 3 beats 1 beats 2.
     A history in which nothing was answered shows nothing, and is unknown.
@@ -107,7 +113,8 @@ def _judge(path: Path, model: str, format_name: str | None, budget: Budget) -> E
         text = str(error) if isinstance(error, HistoryError) else f"{path}: {error.strerror}"
         return _refuse(path, model, text)
     try:
-        result = check(file.entries, model, budget)
+        judged_by = judge_tasks if model == TASKS else partial(check, model=model)
+        result = judged_by(file.entries, budget=budget)
     except HistoryError as error:
         return _refuse(path, model, f"{path}:{file.lines[error.position]}: {error}")
     reason = result.reason

@@ -329,6 +329,9 @@ def _conclude(run: Run, out: Path, with_report: bool, as_json: bool) -> int:
 def _tell(run: Run, judged: Judged, out: Path, with_report: bool) -> None:
     plan, counts = run.plan, judged.counts
     click.echo(f"{judged.verdict}: {judged.reason}")
+    if len(judged.checks) > 1:
+        for check in judged.checks:
+            click.echo(f"  {check.history}, as {check.model}: {check.verdict}: {check.reason}")
     click.echo(
         f"  {counts.operations} operations: {counts.ok} ok, {counts.fail} fail, {counts.info} info;"
         f" {counts.observed} saw a write; {judged.keys[1]} of {judged.keys[0]} keys read at the end"

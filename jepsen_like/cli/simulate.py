@@ -103,7 +103,8 @@ OUTPUT_FILE = click.Path(dir_okay=False, writable=True, path_type=Path)
     type=click.Choice(PROFILES),
     default=PROFILES[0],
     show_default=True,
-    help="Draw anything, or clusters whose members come and go all the time.",
+    help="Draw anything; or clusters whose members come and go all the time; or clients of a task"
+    " log.",
 )
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes; as many as cores by default.")
 @click.option("--json", "as_json", is_flag=True, help="One object per line.")

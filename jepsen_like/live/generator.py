@@ -95,12 +95,14 @@ class Draws:
         """Draw one for a free process."""
         if not context.free:
             return Pending(), self
-        ended = context.ended.get(self.key, {})
-        last = {process: each.entry for process, each in ended.items()}
-        known = context.known.get(self.key)
-        view = View(self.key, context.number, context.free, known, last)
-        process, f, value = self.workload.draw(rng, view)
+        process, f, value = self.workload.draw(rng, _view(self.key, context))
         return Op(context.number, process, f, self.key, value), self
+
+
+def _view(key: str | None, context: Context) -> View:
+    ended = context.ended.get(key, {})
+    last = {process: each.entry for process, each in ended.items()}
+    return View(key, context.number, context.free, context.known.get(key), last)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +127,16 @@ class Finally:
                 return DONE, self
         if not context.free:
             return Pending(), self
-        process = rng.choice(context.free)
-        f, value = self.workload.final
-        op = Op(context.number, process, f, self.key, value)
-        return op, replace(self, asked=(op.number, process))
+        op = self._draw(rng, context)
+        return op, replace(self, asked=(op.number, op.process))
+
+    def _draw(self, rng: Random, context: Context) -> Op:
+        if self.workload.closing is not None:
+            process, f, value = self.workload.closing(rng, _view(self.key, context))
+        else:
+            process = rng.choice(context.free)
+            f, value = self.workload.final
+        return Op(context.number, process, f, self.key, value)
 
 
 # --- less of another -----------------------------------------------------------------------------

@@ -8,12 +8,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from jepsen_like.checkers.linearizability import Budget, check
+from jepsen_like.checkers.tasks import check_each_task, check_queue
 from jepsen_like.checkers.transactions import check_transactions
+from jepsen_like.checkers.watches import Judgement
 from jepsen_like.history import Entry, read_history
 from jepsen_like.live.proof import (
     BESIDE,
@@ -26,6 +28,8 @@ from jepsen_like.live.proof import (
 )
 from jepsen_like.live.run import CALM, CALM_AGAIN, FINAL, Load, Run
 from jepsen_like.verdict import Verdict, worst
+
+Judge = Callable[[Sequence[Entry], Budget], Judgement]
 
 CHECK_SECONDS = 120.0
 """The checker's budget. What a run asks is decided in far less; see ``Plan.key_operations``."""
@@ -88,8 +92,9 @@ def judge(run: Run, check_seconds: float = CHECK_SECONDS) -> Judged:
     """
     histories = [read_history(load.recorder.path) for load in run.loads]
     checks = [
-        _check(load, entries, Budget(seconds=check_seconds))
+        each
         for load, entries in zip(run.loads, histories, strict=True)
+        for each in _checks(load, entries, Budget(seconds=check_seconds))
     ]
     missing: list[str] = []
     evidences = []
@@ -98,6 +103,7 @@ def judge(run: Run, check_seconds: float = CHECK_SECONDS) -> Judged:
         evidences.append(evidence)
         if load is run.loads[0]:
             missing += shortfalls(evidence)
+            missing += load.plan.workload.lacking(entries)
         else:
             name = load.plan.workload.name
             missing += [f"{name}: {each}" for each in shortfalls(evidence, BESIDE)]
@@ -136,18 +142,31 @@ def _verdict(
     return worst(each.verdict for each in checks), "every answer is explained by one order"
 
 
-def _check(load: Load, entries: Sequence[Entry], budget: Budget) -> Check:
-    """Judge one history by its model."""
+WHOLE: Mapping[str, Mapping[str, Judge]] = {
+    "transactions": {"transactions": lambda history, _: check_transactions(history)},
+    "tasks": {"tasks": lambda history, _: check_queue(history), "task": check_each_task},
+}
+"""By model: who judges histories without keys, each under a name of its own."""
+
+
+def _checks(load: Load, entries: Sequence[Entry], budget: Budget) -> Iterator[Check]:
+    """Judge one history by its model, or by all that there are for it."""
     workload, name = load.plan.workload, load.recorder.path.name
-    if not workload.keyed:
+    if workload.keyed:
+        yield _check(name, workload.model, entries, budget)
+        return
+    for model, judged_by in WHOLE[workload.model].items():
         began = time.perf_counter()
-        told = check_transactions(entries)
+        told = judged_by(entries, budget)
         seconds = time.perf_counter() - began
-        return Check(name, workload.model, told.verdict, told.reason, seconds, told.entry)
-    found = check(entries, workload.model, budget)
+        yield Check(name, model, told.verdict, told.reason, seconds, told.entry)
+
+
+def _check(name: str, model: str, entries: Sequence[Entry], budget: Budget) -> Check:
+    found = check(entries, model, budget)
     return Check(
         name,
-        workload.model,
+        model,
         found.verdict,
         found.reason,
         found.seconds,

@@ -31,6 +31,7 @@ class Finding:
 
 PROFILES = {
     "arithmetic": "jepsen_like.mutation.profile_arithmetic",
+    "tasks": "jepsen_like.mutation.profile_tasks",
     "wire": "jepsen_like.mutation.profile_wire",
     "cluster": "jepsen_like.mutation.profile_cluster",
     "elections": "jepsen_like.mutation.profile_elections",

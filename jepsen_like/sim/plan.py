@@ -28,8 +28,9 @@ CHURN = (
 )
 """What an administrator is told to do, as spells. No faults: each ends in a yes or a no."""
 
-PROFILES = ("swarm", "churn")
-"""What seeds are drawn for: anything, or clusters whose members come and go all the time."""
+PROFILES = ("swarm", "churn", "tasks")
+"""What seeds are drawn for: anything; clusters whose members come and go all the time; the task
+log instead of the registers."""
 
 CHURN_SHARE = 0.3
 """Of all seeds that can: their members come and go."""
@@ -139,6 +140,7 @@ class Plan:
         deliveries: So many messages handed over. They end in any case after half as many more.
         commands: So many commands completed; the healed cluster goes on until they are, or until
             a few times as many operations were begun.
+        task_log: Whether clients ask a task log, and nothing else.
     """
 
     nodes: int
@@ -182,11 +184,15 @@ class Plan:
     faults_s: tuple[float, float]
     deliveries: int
     commands: int
+    task_log: bool = False
 
 
 def draw_plan_of(profile: str, seed: int) -> Plan:
     """Return what a seed's run looks like in one of ``PROFILES``."""
     plan = draw_plan(seed)
+    if profile == "tasks":
+        # Too many tasks for what a session may have open, or a node may store, prove little.
+        return replace(plan, task_log=True, beyond=False, edge_config=False, watchers=0)
     return _churning(seed, plan) if profile == "churn" else plan
 
 

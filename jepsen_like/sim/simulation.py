@@ -28,6 +28,7 @@ from jepsen_like.sim.recorder import Recorder
 from jepsen_like.sim.schedule import Episode, Schedule, draw_schedule
 from jepsen_like.sim.setup import ReplicaFactory
 from jepsen_like.sim.streams import stream
+from jepsen_like.sim.task_client import TaskBoard, TaskClient
 from jepsen_like.sim.world import Sink, World
 from jepsen_like.workload.registers import make_machines
 from paxos.core.config import Configuration
@@ -130,33 +131,37 @@ class Simulation:
         plan = world.plan
         self.world = world
         self._plan = plan
-        self._cluster = Cluster(world, factory, partial(make_machines, plan.edge_config))
+        machines = partial(make_machines, plan.edge_config, plan.task_log)
+        self._cluster = Cluster(world, factory, machines)
         self._invariants = self._cluster.invariants
         self._nodes = self._cluster.nodes
         callers = [
             Caller(world, number, self._cluster.endpoints, self._cluster.garbler)
             for number in range(1, plan.clients + 1)
         ]
-        histories = self._invariants.histories
         # A traced run is recorded too, for whoever tells of it.
         self.recorder = Recorder(world) if plan.recorded or world.tracing else None
-        self._clients = [
-            SimClient(
-                world,
-                caller,
-                schedule,
-                histories,
-                watches=caller.number <= plan.watchers,
-                recorder=self.recorder,
-            )
-            for caller in callers
-        ]
+        self._board = TaskBoard(world) if plan.task_log else None
+        self._clients = [self._make_client(caller, schedule) for caller in callers]
         self._admin = Administrator(self._cluster, self._make_atlas)
         atlas = self._admin.atlas
         self._site = Site(world, self._cluster.network, self._nodes, callers, atlas, self._admin)
         self._nemesis = Nemesis(self._site, schedule)
         self._healed: list[SimNode] = []
         self.healed_s: float | None = None
+
+    def _make_client(self, caller: Caller, schedule: Schedule) -> SimClient | TaskClient:
+        histories = self._invariants.histories
+        if self._board is not None:
+            return TaskClient(self.world, caller, schedule, histories, self._board)
+        return SimClient(
+            self.world,
+            caller,
+            schedule,
+            histories,
+            watches=caller.number <= self._plan.watchers,
+            recorder=self.recorder,
+        )
 
     def _make_atlas(self, admin: Administrator) -> Atlas:
         def at_stake() -> list[Configuration]:
@@ -211,7 +216,9 @@ class Simulation:
             self._run_healed()
             self._cluster.judge(self._healed)
         self._invariants.histories.finished()
-        if self._plan.recorded and self.recorder is not None:
+        if self._board is not None:
+            self._board.judge()
+        elif self._plan.recorded and self.recorder is not None:
             self.recorder.judge()
 
     def _run_faults(self) -> None:

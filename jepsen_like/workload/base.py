@@ -7,7 +7,7 @@ what became of it if no answer came: that is for whoever asks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Literal, NamedTuple
@@ -63,6 +63,11 @@ class AnswerSenseless(ValueError):
     """An answer that no correct state machine could have given to this request."""
 
 
+def lacks_nothing(_history: Sequence[Entry]) -> list[str]:
+    """Return nothing: a history of most workloads proves enough by its numbers."""
+    return []
+
+
 @dataclass(frozen=True, slots=True)
 class Workload:
     """A kind of load, and how to judge its history.
@@ -81,10 +86,14 @@ class Workload:
         learn: From what was known of a key (None at first), and the name, argument and result of
             an operation that happened, to what is known now.
         final: The operation that reads a key at the very end: its name and value.
+        closing: Who asks what at the very end, if one operation does not do; the last one is
+            ``final`` then, by its name.
         settled: Whether an ending of the final operation is all that is to be had from its key.
         keyed: Whether each operation is on one key, and keys have nothing to do with one another.
         key_operations: How many operations of one key are few enough for the checker to decide
             its history, with some outcomes unknown.
+        lacking: From a history to what it has not tried, in a sentence each: then it proves too
+            little, whatever was asked.
         beside: Another load on the same state machine, on keys of its own, with its own history.
     """
 
@@ -103,6 +112,8 @@ class Workload:
     keyed: bool = True
     key_operations: int = 400
     beside: Workload | None = None
+    closing: Callable[[Random, View], Draw] | None = None
+    lacking: Callable[[Sequence[Entry]], list[str]] = lacks_nothing
 
 
 def was_done(entry: Entry) -> bool:

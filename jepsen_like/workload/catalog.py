@@ -1,7 +1,7 @@
 """The workloads, by the names that the command line knows.
 
-Each joins a state machine, a model and a way of asking. All but ``config`` speak the words of
-``keyed`` to a machine of ``machines``; ``config`` speaks to the edge configuration that ships.
+Each joins a state machine, a model and a way of asking. All but two speak the words of ``keyed`` to
+a machine of ``machines``; ``config`` and ``tasks`` speak to the state machines that ship.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from jepsen_like.workload.base import (
 from jepsen_like.workload.config import CONFIG, learn_register
 from jepsen_like.workload.keyed import pack
 from jepsen_like.workload.machines import ANOTHER_VALUE
+from jepsen_like.workload.tasks import TASKS
 
 QUERIES = frozenset({"read", "get"})
 TOLD_BY_ANSWER = QUERIES | {"dequeue", "acquire"}
@@ -239,6 +240,7 @@ WORKLOADS: Mapping[str, Workload] = {
             learn=_token,
             settled=_was_answered,
         ),
+        TASKS,
     )
 }
 """Every workload by name, in the order in which they are told."""

@@ -11,9 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from paxos.core.state_machine import CommandFailed, Stamp, StateMachine
 from statemachines.edge_config import EdgeConfig
+from statemachines.task_log import TaskLog
 
 REGISTERS = "registers"
 EDGE_CONFIG = "edge-config"
+TASK_LOG = "tasks"
 """The names under which clusters host the state machines of a workload."""
 
 SEPARATOR = b"\x00"
@@ -109,11 +111,32 @@ def _chunks(
         yield SEPARATOR.join((b"i", key, b"%d" % count))
 
 
-def make_machines(edge_config: bool) -> dict[str, StateMachine]:
+NUMBER_BYTES = 8
+
+
+class NumberedTaskLog(TaskLog):
+    """A task log whose commands begin with a number that is not looked at, so that each is unique.
+
+    Whoever looks on tells by its bytes whether a command ran twice; two claims have equal ones.
+    """
+
+    def apply(self, command: bytes, at: Stamp) -> bytes:
+        """Run what follows the number."""
+        return super().apply(command[NUMBER_BYTES:], at)
+
+
+def numbered(number: int, command: bytes) -> bytes:
+    """Return a command of ``NumberedTaskLog``."""
+    return number.to_bytes(NUMBER_BYTES, "big") + command
+
+
+def make_machines(edge_config: bool, task_log: bool = False) -> dict[str, StateMachine]:
     """Return the state machines that a simulated cluster hosts, fresh."""
     machines: dict[str, StateMachine] = {REGISTERS: Registers()}
     if edge_config:
         machines[EDGE_CONFIG] = EdgeConfig()
+    if task_log:
+        machines[TASK_LOG] = NumberedTaskLog()
     return machines
 
 

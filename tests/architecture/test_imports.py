@@ -162,6 +162,41 @@ CONTRACTS = (
         third=("msgpack",),
         forbidden=REAL_WORLD | {"os", "random", "time"},
     ),
+    # The client's side of the task log runs beside a cluster, not in it: a worker has tasks of its
+    # own, threads, and a disk that keeps its results while the cluster is out of reach.
+    Contract(
+        "statemachines.task_handlers", third=("trio",), forbidden=REAL_WORLD | {"os", "random"}
+    ),
+    Contract(
+        "statemachines.task_outbox",
+        ours=("paxos.core.errors", "paxos.storage.disk"),
+        third=("msgpack",),
+        forbidden=REAL_WORLD | {"os", "random", "time"},
+    ),
+    Contract(
+        "statemachines.task_pipelines",
+        ours=("paxos.core.errors", "statemachines"),
+        third=("msgpack",),
+        forbidden=REAL_WORLD | {"os", "random", "time"},
+    ),
+    *(
+        Contract(
+            owner,
+            ours=(
+                "paxos.core.errors",
+                "paxos.core.state_machine",
+                "paxos.runtime.errors",
+                "statemachines",
+            ),
+            third=("trio",),
+            forbidden=REAL_WORLD | {"os", "random", "time"},
+        )
+        for owner in (
+            "statemachines.task_reports",
+            "statemachines.task_worker",
+            "statemachines.task_worker_events",
+        )
+    ),
     Contract(
         "jepsen_like",
         ours=("paxos", "transports", "statemachines", "jepsen_like"),

@@ -14,6 +14,8 @@ import pytest
 
 from jepsen_like.checkers.linearizability import MODELS
 from jepsen_like.cli import program
+from jepsen_like.history import write_history
+from tests.checkers.hand import Hand
 from tests.checkers.record_histories import DIRECTORY, MANIFEST
 
 FIELDS = [
@@ -26,6 +28,8 @@ FIELDS = [
     "seconds",
     "reason",
 ]
+CLAIM = {"node": "n1", "registration": 1, "count": 1, "lease": 1}
+
 YES = DIRECTORY / "counter-yes.jsonl"
 NO = DIRECTORY / "counter-no-twice.jsonl"
 
@@ -69,6 +73,25 @@ def test_check_of_two_files_prints_one_object_each_in_order_and_nothing_else() -
         counts = {name: line[name] for name in ("operations", "unknown_outcome", "keys")}
         assert counts.items() <= listed[path.name].items()
     assert lines[1]["reason"].startswith("line ")
+
+
+def test_check_of_task_histories_says_what_it_says_of_others(tmp_path: Path) -> None:
+    paths = [tmp_path / "yes.jsonl", tmp_path / "no.jsonl"]
+    for path, result in zip(paths, (7, 8), strict=True):
+        log = Hand().done(0, "submit", {"tasks": [{"id": "a"}]}, {})
+        log.done(0, "claim", CLAIM, {"claims": [["a", 3, 1]]})
+        log.done(0, "complete", {"id": "a", "token": 3, "result": 7}, {})
+        log.done(1, "show", {"id": "a"}, {"task": ["done", 3, 1, result]})
+        write_history(path, log.invoke(2, "tick", {}).history)
+    status, lines, errors = run_check("--model", "tasks", *paths)
+    assert (status, errors) == (1, "")
+    assert [list(line) for line in lines] == [FIELDS, FIELDS]
+    assert [line["linearizable"] for line in lines] == ["yes", "no"]
+    assert [(line["operations"], line["unknown_outcome"], line["keys"]) for line in lines] == [
+        (5, 1, 1),
+        (5, 1, 1),
+    ]
+    assert lines[1]["reason"].startswith("line 8: task 'a': no order explains")
 
 
 def test_check_exits_with_the_worst_of_all_files(empty: Path, bad: Path) -> None:

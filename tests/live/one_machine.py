@@ -55,7 +55,8 @@ class OneMachine:
             raise OutcomeUnknown("no answer came in time")
         self._slot += 1
         try:
-            answer = self._machine.apply(command, Stamp(self._slot, 0, self._slot))
+            now_us = int(trio.current_time() * 1e6)
+            answer = self._machine.apply(command, Stamp(self._slot, 0, now_us))
             refusal = None
         except CommandFailed as failure:
             refusal = str(failure)

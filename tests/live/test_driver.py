@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from jepsen_like.checkers.linearizability import check
+from jepsen_like.checkers.tasks import check_tasks, unfinished
 from jepsen_like.checkers.transactions import check_transactions
 from jepsen_like.history import Entry, read_history
 from jepsen_like.live.asking import ClientAsker, Ending
@@ -22,7 +23,7 @@ from jepsen_like.workload.catalog import WORKLOADS
 from paxos.runtime.client import Client, OutcomeUnknown
 from tests.live.one_machine import record
 
-KEYED = sorted(WORKLOADS)
+KEYED = sorted(name for name, workload in WORKLOADS.items() if workload.keyed)
 
 
 def plan_of(workload: Workload, machine: str = "", seconds: float = 2.5, seed: int = 1) -> Plan:
@@ -56,6 +57,19 @@ def test_history_of_transactions_and_watches_on_a_sound_machine_is_explained(
     assert min(done["transact"], done["read"], done["watch"]) > 10
     refused = [e for e in entries if e.type == "ok" and e.f == "transact" and "done" in e.value]
     assert refused
+
+
+def test_history_of_a_sound_task_log_and_failing_clients_is_explained(tmp_path: Path) -> None:
+    plan = plan_of(WORKLOADS["tasks"])
+    entries, driver = record(plan, tmp_path / "h.jsonl", trouble=0.05)
+    told = check_tasks(entries)
+    assert (told.verdict, driver.senseless) == ("yes", []), told.reason
+    counts = count(entries, plan.workload)
+    assert counts.answered > 500
+    assert counts.info > 5
+    assert counts.observed > 80
+    assert settled_keys(entries, plan.workload, plan.seconds) == {None}
+    assert unfinished(entries) == []
 
 
 def test_history_in_its_file_is_the_one_in_memory(tmp_path: Path) -> None:

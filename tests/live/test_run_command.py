@@ -14,6 +14,7 @@ import pytest
 
 from jepsen_like import report
 from jepsen_like.checkers.linearizability import check
+from jepsen_like.checkers.tasks import check_tasks, unfinished
 from jepsen_like.cli.run import run_command
 from jepsen_like.history import NEMESIS, read_history
 from jepsen_like.live.proof import CHURN, DAMAGES
@@ -132,6 +133,24 @@ def test_run_of_the_configuration_records_and_judges_its_transactions(tmp_path: 
     asked = {e.f for e in read_history(out / "transactions.jsonl") if e.type == "ok"}
     assert asked == {"transact", "read", "watch"}
     assert not (out / "report.html").exists()
+
+
+@pytest.mark.processes
+def test_run_of_the_task_log_is_judged_by_the_queue_and_each_task_alone(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    ended = run("--workload", "tasks", "--nemesis", "kill,pause", "--time", "8", "--rate", "150",
+                "--no-report", "--out", out, "--seed", "5")  # fmt: skip
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    checks = result(out)["checks"]
+    assert [each["model"] for each in checks] == ["tasks", "task"]
+    for each in checks:
+        assert each["verdict"] == "yes"
+        assert f"history.jsonl, as {each['model']}: yes: {each['reason']}" in ended.stdout
+    entries = read_history(out / "history.jsonl")
+    assert check_tasks(entries).verdict == "yes"
+    assert unfinished(entries) == []
+    refused = {e.f for e in entries if e.type == "ok" and "refused" in e.value}
+    assert "complete" in refused
 
 
 @pytest.mark.processes

@@ -131,6 +131,13 @@ def test_simulate_broken_harness_exits_three_and_names_the_seed(last: int) -> No
     assert "seed 4 of the profile 'swarm'" in done.stderr
 
 
+def test_simulate_profile_tasks_finds_nothing_and_is_told_in_the_sums() -> None:
+    done = run_simulate("--profile", "tasks", "--seeds", "2:4", "--json")
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert summary["violations"] == 0, done.stdout
+    assert summary["commands"] >= 300
+
+
 def test_simulate_profile_churn_changes_members_in_every_seed_and_says_so_in_the_replay() -> None:
     done = run_simulate("--profile", "churn", "--seeds", "0:4", "--json")
     summary = json.loads(done.stdout.splitlines()[-1])
