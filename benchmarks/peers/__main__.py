@@ -16,24 +16,28 @@ from benchmarks.peers.etcd import Etcd
 from benchmarks.peers.floor import floor
 from benchmarks.peers.machine import description
 from benchmarks.peers.measurement import Load, Operation, Row, System
-from benchmarks.peers.ours import Ours
+from benchmarks.peers.ours import KINDS, Ours
 from benchmarks.peers.pysyncobj_cluster import PySyncObj
 from benchmarks.peers.report import run_as_json, table
 from benchmarks.peers.rounds import measure_system, order
 from benchmarks.peers.zookeeper import ZooKeeper
 
-SYSTEMS: dict[str, System] = {
-    system.name.replace(" ", "-"): system
-    for system in (
-        Ours(),
-        Ours("ws"),
-        Etcd(),
-        ZooKeeper(),
-        PySyncObj(journal=True),
-        PySyncObj(journal=False),
-    )
-}
-DEFAULT_SYSTEMS = ("ours", "etcd", "zookeeper", "pysyncobj-journal")
+_SYSTEMS: tuple[System, ...] = (
+    *map(Ours, KINDS),
+    Etcd(),
+    ZooKeeper(),
+    PySyncObj(journal=True),
+    PySyncObj(journal=False),
+)
+SYSTEMS = {system.name.replace(" ", "-"): system for system in _SYSTEMS}
+DEFAULT_SYSTEMS = (
+    "ours-minimal",
+    "ours",
+    "ours-awaiting",
+    "etcd",
+    "zookeeper",
+    "pysyncobj-journal",
+)
 
 
 def chosen(names: tuple[str, ...]) -> tuple[list[System], dict[str, list[str]]]:
@@ -58,7 +62,7 @@ def chosen(names: tuple[str, ...]) -> tuple[list[System], dict[str, list[str]]]:
     "levels",
     multiple=True,
     type=click.IntRange(1),
-    default=(1, 64, 1024),
+    default=(1, 16, 64, 256, 1024),
     help="Operations under way at once; may be repeated.",
 )
 @click.option(
@@ -66,7 +70,7 @@ def chosen(names: tuple[str, ...]) -> tuple[list[System], dict[str, list[str]]]:
     "operations",
     multiple=True,
     type=click.Choice(get_args(Operation)),
-    default=("write",),
+    default=get_args(Operation),
     help="Reads are linearizable; may be repeated.",
 )
 @click.option("--connections", default=8, type=click.IntRange(1), help="Client connections.")

@@ -1,33 +1,69 @@
-"""Three ``paxos serve`` processes with real syncs, driven by ``paxos bench``, as anyone would."""
+"""Three ``paxos serve`` processes with real syncs, driven by ``paxos bench``, as anyone would.
+
+With the minimal machine a program of the benchmark drives them, which puts the same load.
+"""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from benchmarks.peers import minimal_load
 from benchmarks.peers.children import Children, ClusterFailed, children, free_ports
 from benchmarks.peers.measurement import Load, Measurement
 
 PAXOS = (sys.executable, "-m", "paxos.cli")
+AWAIT = "--awaiting"
+MINIMAL_LOAD = (sys.executable, "-m", "benchmarks.peers.minimal_load")
+MINIMAL = f"{minimal_load.MACHINE}=benchmarks.minimal_store:MinimalStore"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What of this project is measured.
+
+    Attributes:
+        name: What tables call it.
+        client: What drives it, and how that calls.
+        transport: ``tcp`` or ``ws``.
+        machines: State machines beside the edge configuration, as ``paxos init`` takes them.
+        load: The program that puts the load, and options of its own.
+    """
+
+    name: str
+    client: str
+    transport: str = "tcp"
+    machines: tuple[str, ...] = ()
+    load: tuple[str, ...] = (*PAXOS, "bench")
+
+
+KINDS = (
+    Kind("ours", "edge configuration, many operations per call"),
+    Kind("ours-awaiting", "edge configuration, each call awaited", load=(*PAXOS, "bench", AWAIT)),
+    Kind(
+        "ours-minimal",
+        "minimal key-value machine, many operations per call",
+        machines=(MINIMAL,),
+        load=MINIMAL_LOAD,
+    ),
+    Kind("ours-ws", "edge configuration, many operations per call", transport="ws"),
+)
 
 
 class Ours:
-    """How to measure this project.
+    """How to measure this project."""
 
-    Args:
-        transport: ``tcp`` or ``ws``.
-    """
-
-    def __init__(self, transport: str = "tcp") -> None:
-        self._transport = transport
-        self.name = "ours" if transport == "tcp" else f"ours-{transport}"
-        self.client = "paxos bench"
+    def __init__(self, kind: Kind) -> None:
+        self._kind = kind
+        self.name = kind.name
+        self.client = kind.client
 
     def missing(self) -> list[str]:
         """Nothing can be: we run from here."""
@@ -41,18 +77,21 @@ class Ours:
     def cluster(self, parent: Path | None) -> Iterator[OurCluster]:
         """Run three fresh nodes inside the context."""
         with children(self.name, parent) as owned:
-            yield OurCluster(owned, self._transport)
+            yield OurCluster(owned, self._kind)
 
 
 class OurCluster:
     """Three of our nodes that serve."""
 
-    def __init__(self, owned: Children, transport: str) -> None:
+    def __init__(self, owned: Children, kind: Kind) -> None:
         self._owned = owned
+        self._load = kind.load
         base_port, *_ = free_ports(3, in_a_row=True)
         directory = owned.directory / "cluster"
-        where = ["--transport", transport, "--base-port", str(base_port)]
-        run_paxos(self._owned.directory, "init", str(directory), "--replicas", "3", *where)
+        words = ["--transport", kind.transport, "--base-port", str(base_port)]
+        for machine in kind.machines:
+            words += ["--machine", machine]
+        run_paxos(self._owned.directory, "init", str(directory), "--replicas", "3", *words)
         self._config = str(directory / "cluster.toml")
         self._processes = [
             owned.serve(
@@ -79,7 +118,7 @@ class OurCluster:
             "--read-ratio": 0 if load.operation == "write" else 1,
         }
         words = [str(word) for pair in options.items() for word in pair]
-        printed = json.loads(run_paxos(self._owned.directory, "bench", *words, "--json"))
+        printed = json.loads(_run(self._owned.directory, [*self._load, *words, "--json"]))
         return Measurement(
             ops=printed["ops"],
             errors=printed["errors"] + printed["unknown"],
@@ -100,19 +139,23 @@ class OurCluster:
 
 
 def run_paxos(directory: Path, *words: str) -> str:
-    """Run one command in a directory and return what it printed.
+    """Run one command of ours in a directory and return what it printed.
 
     Raises:
         ClusterFailed: It failed; status is not asked to succeed, its answer says more.
     """
+    return _run(directory, [*PAXOS, *words], asked=words[0] != "status")
+
+
+def _run(directory: Path, command: Sequence[str], *, asked: bool = True) -> str:
     ended = subprocess.run(
-        [*PAXOS, *words],
+        command,
         cwd=directory,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         check=False,
     )
-    if ended.returncode != 0 and words[0] != "status":
-        raise ClusterFailed(f"paxos {words[0]}: {ended.stderr.strip()}")
+    if ended.returncode != 0 and asked:
+        raise ClusterFailed(f"{' '.join(command[2:4])}: {ended.stderr.strip()}")
     return ended.stdout

@@ -8,11 +8,13 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks.log_of_commands import MACHINE, write_log
+from benchmarks.minimal_store import CHUNK_BYTES, MinimalStore, put
 from benchmarks.writers import Write, Writers
 from paxos import cluster as cluster_file
 from paxos import codec
 from paxos.cli.init import init
 from paxos.core.executor import Executor
+from paxos.core.state_machine import Stamp
 from paxos.runtime.recovery import recover
 from paxos.storage.segments import open_segments
 from statemachines.edge_config import EdgeConfig
@@ -46,3 +48,16 @@ def test_phase_tells_the_longest_pause_also_where_nothing_was_done() -> None:
     assert (phase.p50_ms, phase.p99_ms, phase.max_ms) == (250, 500, 500)
     assert phase.pause_ms == pytest.approx(500)
     assert writers.phase(2.0, 5.0).pause_ms == pytest.approx(3000)
+
+
+def test_minimal_store_gives_back_what_was_put_last_also_from_a_snapshot() -> None:
+    store, at = MinimalStore(), Stamp(1, 0, 0)
+    for number in range(3_000):
+        assert store.apply(put(b"k%d" % (number % 1_000), b"%d" % number * 30), at) == b""
+    chunks = store.snapshot()
+    store.apply(put(b"k7", b""), at)
+    restored = MinimalStore()
+    restored.restore(chunk for chunk in chunks if len(chunk) <= 2 * CHUNK_BYTES)
+    for number in (0, 7, 999):
+        assert restored.query(b"k%d" % number) == b"%d" % (2_000 + number) * 30
+    assert (store.query(b"k7"), store.query(b"none")) == (b"", b"")

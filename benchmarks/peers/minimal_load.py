@@ -1,0 +1,56 @@
+"""``paxos bench`` for the minimal key-value machine: the same load, other commands.
+
+``python -m benchmarks.peers.minimal_load --config FILE --json ...`` takes the options of ``paxos
+bench`` that the comparison uses, and prints what that prints.
+"""
+
+from __future__ import annotations
+
+import json
+from random import Random
+from typing import Any
+
+import click
+
+from benchmarks.minimal_store import put
+from paxos.cli.bench import KEYS
+from paxos.cli.connect import run
+from paxos.cli.load import COMMANDS_MADE, Workload, put_load
+from paxos.cli.measure import Load, report
+from paxos.cli.options import Target, client_options
+
+MACHINE = "minimal"
+
+
+@click.command()
+@click.option("--connections", type=int)
+@click.option("--outstanding", type=int)
+@click.option("--value-size", type=int)
+@click.option("--duration", type=float)
+@click.option("--warmup", type=float)
+@click.option("--read-ratio", type=float)
+@client_options
+def main(
+    target: Target,
+    *,
+    connections: int,
+    outstanding: int,
+    value_size: int,
+    duration: float,
+    warmup: float,
+    read_ratio: float,
+) -> None:
+    """Put a closed loop on the minimal machine of running replicas."""
+    load = Load(connections, outstanding, value_size, duration, warmup, read_ratio)
+    value = Random(value_size).randbytes(value_size)
+    keys = [b"bench/%06d" % (number % KEYS) for number in range(COMMANDS_MADE)]
+    workload = Workload(MACHINE, [put(key, value) for key in keys], keys)
+
+    async def act() -> dict[str, Any]:
+        return report(load, *await put_load(target, load, workload))
+
+    print(json.dumps(run(act)))
+
+
+if __name__ == "__main__":
+    main()
