@@ -6,9 +6,11 @@ import hashlib
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +24,12 @@ from paxos.core.config import FEATURE
 from paxos.core.replica import Replica
 
 ROOT = Path(__file__).parents[2]
+
+SEEDS = 600
+
+RARE_SEEDS = (600, 639, 657, 705, 756, 781, 942)
+"""Each is in a state that few others are in. A change of the protocol's course may lead them
+elsewhere: then it takes more seeds to see everything."""
 
 DIGEST_OF_TRACE = """
 import hashlib
@@ -53,11 +61,14 @@ def digest_of_trace(seeds: list[int], surroundings: dict[str, str]) -> str:
     return done.stdout
 
 
-@pytest.mark.long
-def test_simulate_production_replica_finds_nothing_and_proves_enough() -> None:
-    # In processes of their own: measuring coverage, which follows forks, would double the time.
+def in_processes(seeds: range) -> dict[str, Any]:
+    """Simulate seeds that violate nothing; return the summary.
+
+    In processes of their own: measuring coverage, which follows forks, would double the time.
+    """
+    words = ["--seeds", f"{seeds.start}:{seeds.stop}", "--json"]
     done = subprocess.run(
-        [sys.executable, "-m", "jepsen_like", "simulate", "--seeds", f"0:{LONG_SEEDS}", "--json"],
+        [sys.executable, "-m", "jepsen_like", "simulate", *words],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -65,10 +76,31 @@ def test_simulate_production_replica_finds_nothing_and_proves_enough() -> None:
     )
     *violations, last = map(json.loads, done.stdout.splitlines())
     assert violations == []
-    # Each fault had effect and each mark was reached: in so many seeds none may stay at zero.
-    assert (last["status"], last["shortfalls"], last["seeds"]) == (0, [], 2000)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == last["status"], done.stderr
     assert set(last["effects"]) <= set(EFFECTS)
+    return dict(last)
+
+
+@pytest.mark.long
+def test_simulate_production_replica_finds_nothing_and_proves_enough() -> None:
+    last = in_processes(range(SEEDS))
+    assert (last["status"], last["shortfalls"], last["seeds"]) == (0, [], SEEDS)
+    # Each fault had effect and each mark was reached: in so many seeds none may stay at zero.
+    rare = [range(seed, seed + 1) for seed in RARE_SEEDS]
+    further = [range(first, first + 100) for first in range(SEEDS, LONG_SEEDS, 100)]
+    seen = Counter(last["effects"]) + Counter(last["marks"])
+    for seeds in (*rare, *further):
+        if all(seen[name] for name in (*EFFECTS, *AWAITED)):
+            break
+        last = in_processes(seeds)
+        seen += Counter(last["effects"]) + Counter(last["marks"])
+    assert [name for name in (*EFFECTS, *AWAITED) if not seen[name]] == []
+
+
+@pytest.mark.nightly
+def test_simulate_production_replica_over_many_seeds_finds_nothing() -> None:
+    last = in_processes(range(LONG_SEEDS))
+    assert (last["status"], last["shortfalls"], last["seeds"]) == (0, [], LONG_SEEDS)
 
 
 def first_seed(wanted: Callable[[Plan], bool]) -> int:
