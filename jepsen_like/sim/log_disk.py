@@ -132,17 +132,27 @@ class LogDisk:
             found = [each for each in kept if _says(each, loaded.compacted_through)]
             require(found == wanted, 7, text, node, len(found), len(wanted))
         else:
-            self._compare_damaged(kept, loaded.compacted_through, damage.unknown)
+            self._compare_damaged(kept, survived, loaded.compacted_through, damage.unknown)
         return survived
 
     def _compare_damaged(
-        self, kept: Sequence[Record], above: Slot, unknown: Sequence[tuple[Slot, Slot]]
+        self,
+        kept: Sequence[Record],
+        survived: Sequence[Record],
+        above: Slot,
+        unknown: Sequence[tuple[Slot, Slot]],
     ) -> None:
-        """What a damaged log does not say is in doubt must be as it was."""
+        """What a damaged log does not say is in doubt must be as it was.
+
+        Unless what survived beyond the durable says it: that stands behind the loss, and mends it.
+        """
         before, after = replay(self._durable).held, replay(kept).held
+        mended = replay(survived).held
         text = "n{} held {} in slot {}, has lost it to damage, and does not say so"
         for slot, held in before.items():
             if slot <= above or any(first <= slot <= last for first, last in unknown):
+                continue
+            if slot in mended:
                 continue
             found = after.get(slot)
             same = found is not None and found.value == held.value

@@ -186,8 +186,16 @@ def test_churn_seed_that_once_found_something_finds_nothing(seed: int) -> None:
     assert simulate(seed, plan=draw_plan_of("churn", seed)).number is None
 
 
-def test_swarm_seed_in_which_chosen_values_were_in_doubt_finds_nothing() -> None:
-    assert simulate(3290).number is None
+@pytest.mark.parametrize(
+    "seed",
+    [
+        pytest.param(3290, id="chosen-value-in-doubt"),
+        pytest.param(13740, id="lost-value-survives-in-a-later-write"),
+        pytest.param(13992, id="disk-of-a-voter-that-knew-is-lost"),
+    ],
+)
+def test_swarm_seed_that_once_misled_the_checkers_finds_nothing(seed: int) -> None:
+    assert simulate(seed).number is None
 
 
 def test_outcome_names_the_spells_that_had_effect_and_counts_operations() -> None:

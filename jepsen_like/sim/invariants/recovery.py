@@ -56,7 +56,7 @@ class Recovery:
             since = self._timeline.since(slot)
             if self._gives_back(since[0], slot, value):
                 continue
-            settled = any(self._knows(each, slot) for each in since[1:])
+            settled = any(self._still_knows(each, slot) for each in since[1:])
             blind = [str(voter) for voter in sorted(self._blind(since[0], slot, value))]
             text = "slot {} was chosen, but {} hold another value or none there"
             require(settled, 10, text, slot, blind)
@@ -68,10 +68,12 @@ class Recovery:
         """Return the voters that can still promise, and would not give a value back."""
         blind = set()
         for voter in configuration.quorums.voters:
-            facts = self._facts.get(voter.node)
-            if facts is None or facts.condemned or facts.voter != voter:
+            if self._is_gone(voter):
                 continue
-            if slot not in facts.doubt and not facts.gives_back(slot, value):
+            facts = self._facts[voter.node]
+            if facts.condemned or slot in facts.doubt:
+                continue
+            if not facts.gives_back(slot, value):
                 blind.add(voter)
         return blind
 
@@ -80,8 +82,20 @@ class Recovery:
         ignorant = {
             voter
             for voter in configuration.quorums.voters
-            if voter.node not in self._facts
-            or self._facts[voter.node].voter != voter
-            or not self._facts[voter.node].decided_durably(slot)
+            if self._is_gone(voter) or not self._facts[voter.node].decided_durably(slot)
         }
         return not configuration.quorums.is_phase1(ignorant)
+
+    def _still_knows(self, configuration: Configuration, slot: Slot) -> bool:
+        """The same of those quorums that can still be formed."""
+        ignorant = {
+            voter
+            for voter in configuration.quorums.voters
+            if not self._is_gone(voter) and not self._facts[voter.node].decided_durably(slot)
+        }
+        return not configuration.quorums.is_phase1(ignorant)
+
+    def _is_gone(self, voter: Voter) -> bool:
+        """Whether nobody has a voter's disk any more: another may have its node's id."""
+        facts = self._facts.get(voter.node)
+        return facts is None or facts.voter != voter
