@@ -2,37 +2,13 @@
 
 from __future__ import annotations
 
-import gc
-import sys
-from types import FrameType
-
 from paxos.core.state_machine import Stamp
 from statemachines import edge_config_client as client
 from statemachines.edge_config import EdgeConfig
 from statemachines.edge_config_format import EdgeConfigLimits
+from tests.statemachines.call_counter import CallCounter
 
 AT = Stamp(1, 0, 0)
-
-
-class CallCounter:
-    """Counts calls of Python and C functions, but not those that a garbage collection makes."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def __enter__(self) -> CallCounter:
-        gc.disable()
-        sys.setprofile(self._count)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        sys.setprofile(None)
-        gc.enable()
-
-    def _count(self, _frame: FrameType, event: str, _argument: object) -> None:
-        if event in ("call", "c_call"):
-            self.calls += 1
-
 
 KEEP = 100
 # Waiting watches are brought up to date once in KEEP + 1 writes: count whole rounds of it.

@@ -6,39 +6,17 @@ split costs a few calls once in hundreds: so costs may differ by a little, and n
 
 from __future__ import annotations
 
-import gc
-import sys
 from collections.abc import Callable
 from functools import partial
-from types import FrameType
 
 import pytest
 
 from statemachines import task_log_requests as requests
 from statemachines.task_log_format import MICRO, TaskLogLimits
+from tests.statemachines.call_counter import CallCounter
 from tests.statemachines.task_log_driver import Driver
 
 FEW, MANY = 1000, 20_000
-
-
-class CallCounter:
-    """Counts calls of Python and C functions, but not those that a garbage collection makes."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def __enter__(self) -> CallCounter:
-        gc.disable()
-        sys.setprofile(self._count)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        sys.setprofile(None)
-        gc.enable()
-
-    def _count(self, _frame: FrameType, event: str, _argument: object) -> None:
-        if event in ("call", "c_call"):
-            self.calls += 1
 
 
 class Filled:
