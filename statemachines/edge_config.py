@@ -19,7 +19,8 @@ from msgpack import Packer
 
 from paxos.core.state_machine import CommandFailed, Stamp
 from statemachines import edge_config_format as form
-from statemachines.edge_config_format import DEFAULT_LIMITS, FORMAT, EdgeConfigLimits, Fields
+from statemachines.command_fields import Fields, expect_fields, fail_malformed, unpack_fields
+from statemachines.edge_config_format import DEFAULT_LIMITS, FORMAT, EdgeConfigLimits
 from statemachines.snapshot_records import SnapshotDamaged, cut_records, read_records
 from statemachines.versioned_store import Capture, Version, VersionedStore
 from statemachines.watch_index import WatchIndex
@@ -61,18 +62,18 @@ class EdgeConfig:
 
     def apply(self, command: bytes, at: Stamp) -> bytes:
         """Run a command of ``edge_config_format``; see ``StateMachine.apply``."""
-        fields = form.unpack_fields(command)
+        fields = unpack_fields(command, FORMAT)
         handler = self._commands.get(fields[1])
         if handler is None:
-            form.fail_malformed("unknown command")
+            fail_malformed("unknown command")
         return self._pack(handler(fields, at.time))
 
     def query(self, query: bytes) -> bytes:
         """Answer a query of ``edge_config_format``; see ``StateMachine.query``."""
-        fields = form.unpack_fields(query)
+        fields = unpack_fields(query, FORMAT)
         handler = self._queries.get(fields[1])
         if handler is None:
-            form.fail_malformed("unknown query")
+            fail_malformed("unknown query")
         return self._pack(handler(fields))
 
     def watch(self, query: bytes) -> bytes | None:
@@ -117,14 +118,14 @@ class EdgeConfig:
 
     def _put(self, fields: Fields, time: int) -> Fields:
         if len(fields) != 5:
-            form.expect_fields(fields, 5)
+            expect_fields(fields, 5)
         _, _, key, value, content_type = fields
         content_type = self._check_put(key, value, content_type)
         self._store.stage(key, value, content_type, time)
         return FORMAT, self._commit()
 
     def _delete(self, fields: Fields, time: int) -> Fields:
-        form.expect_fields(fields, 3)
+        expect_fields(fields, 3)
         key = fields[2]
         form.check_key(key, self._limits)
         deleted = self._store.live(key) is not None
@@ -133,7 +134,7 @@ class EdgeConfig:
         return FORMAT, self._commit(), deleted
 
     def _compare_and_set(self, fields: Fields, time: int) -> Fields:
-        form.expect_fields(fields, 7)
+        expect_fields(fields, 7)
         _, _, key, field, expected, value, content_type = fields
         content_type = self._check_put(key, value, content_type)
         form.check_operand(field, expected, self._limits)
@@ -144,7 +145,7 @@ class EdgeConfig:
         return FORMAT, True, self._commit(), None
 
     def _transaction(self, fields: Fields, time: int) -> Fields:
-        form.expect_fields(fields, 5)
+        expect_fields(fields, 5)
         _, _, conditions, then, otherwise = fields
         form.check_conditions(conditions, self._limits)
         form.check_operations(then, self._limits)
@@ -160,7 +161,7 @@ class EdgeConfig:
         return FORMAT, succeeded, self._commit(), results
 
     def _compact(self, fields: Fields, _time: int) -> Fields:
-        form.expect_fields(fields, 3)
+        expect_fields(fields, 3)
         revision = fields[2]
         form.check_count(revision, "the revision")
         if revision > self._store.revision:
@@ -169,7 +170,7 @@ class EdgeConfig:
         return FORMAT, self._store.oldest
 
     def _retain(self, fields: Fields, _time: int) -> Fields:
-        form.expect_fields(fields, 3)
+        expect_fields(fields, 3)
         form.check_count(fields[2], "the number of revisions", least=1)
         self._store.keep = fields[2]
         self._commit()
@@ -244,14 +245,14 @@ class EdgeConfig:
     # --- queries ----------------------------------------------------------------------------------
 
     def _get(self, fields: Fields) -> Fields:
-        form.expect_fields(fields, 4)
+        expect_fields(fields, 4)
         _, _, key, revision = fields
         form.check_key(key, self._limits)
         revision = self._check_revision(revision)
         return FORMAT, revision, _item(self._store.at(key, revision))
 
     def _range(self, fields: Fields) -> Fields:
-        form.expect_fields(fields, 8)
+        expect_fields(fields, 8)
         _, _, prefix, start, stop, limit, revision, keys_only = fields
         form.check_pattern(prefix, self._limits)
         form.check_pattern(start, self._limits)
@@ -273,7 +274,7 @@ class EdgeConfig:
         return FORMAT, revision, items, None
 
     def _history(self, fields: Fields) -> Fields:
-        form.expect_fields(fields, 5)
+        expect_fields(fields, 5)
         _, _, key, after, limit = fields
         form.check_key(key, self._limits)
         form.check_count(after, "the revision")
@@ -288,7 +289,7 @@ class EdgeConfig:
         return FORMAT, self._store.revision, items, None
 
     def _stats(self, fields: Fields) -> Fields:
-        form.expect_fields(fields, 2)
+        expect_fields(fields, 2)
         store = self._store
         counts = (store.keys_count, store.versions_count, store.keep)
         return (FORMAT, store.revision, store.oldest, *counts)
@@ -309,10 +310,10 @@ class EdgeConfig:
     # --- watches ----------------------------------------------------------------------------------
 
     def _decode_watch(self, query: bytes) -> tuple[str, bool, int]:
-        fields = form.unpack_fields(query)
+        fields = unpack_fields(query, FORMAT)
         if fields[1] != form.WATCH:
-            form.fail_malformed("not a watch")
-        form.expect_fields(fields, 5)
+            fail_malformed("not a watch")
+        expect_fields(fields, 5)
         _, _, pattern, exact, after = fields
         form.check_flag(exact, "exact")
         if exact:

@@ -31,11 +31,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from sys import intern
-from typing import Any, Final, NoReturn
-
-from msgpack import UnpackException, unpackb
+from typing import Final
 
 from paxos.core.state_machine import CommandFailed
+from statemachines.command_fields import fail_malformed
 
 FORMAT: Final = 1
 """The first field of every command, query and answer."""
@@ -71,9 +70,6 @@ JSON: Final = "application/json"
 BYTES: Final = "application/octet-stream"
 TEXT: Final = "text/plain"
 
-Fields = tuple[Any, ...]
-"""What msgpack made of bytes that nobody has checked yet."""
-
 
 @dataclass(frozen=True, slots=True)
 class EdgeConfigLimits:
@@ -104,9 +100,6 @@ class EdgeConfigLimits:
 
 DEFAULT_LIMITS: Final = EdgeConfigLimits()
 
-_ARRAY_ITEMS_MAX = 1024
-"""Longer arrays are malformed. msgpack reserves memory for an array before it has its items."""
-
 # Control characters (Unicode's category Cc, which will never change), and surrogates, which UTF-8
 # cannot write: msgpack lets none in, but a caller's text may hold them.
 _REFUSED = r"\x00-\x1f\x7f-\x9f\ud800-\udfff"
@@ -115,39 +108,6 @@ _PATTERN = re.compile(rf"[^{_REFUSED}]*").fullmatch
 _CONTENT_TYPE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?").fullmatch
 COMMON_CONTENT_TYPES = {name: name for name in (JSON, BYTES, TEXT)}
 """Content types that need no check, as the one string that all their items share."""
-
-
-def fail_malformed(what: str) -> NoReturn:
-    """Refuse bytes that no builder of ours makes."""
-    raise CommandFailed(f"malformed: {what}")
-
-
-def unpack_fields(data: bytes) -> Fields:
-    """Return the fields of a command or query, at least FORMAT and an integer kind.
-
-    Raises:
-        CommandFailed: Not msgpack, not an array, or not of a format this version knows.
-    """
-    try:
-        fields = unpackb(
-            data, use_list=False, max_array_len=_ARRAY_ITEMS_MAX, max_map_len=0, max_ext_len=0
-        )
-    except (UnpackException, ValueError, TypeError, OverflowError, RecursionError):
-        # The library's own text may differ from version to version, and so between replicas.
-        fields = None
-    if type(fields) is not tuple or len(fields) < 2:
-        fail_malformed("not an array of a format and a kind")
-    if type(fields[0]) is not int or fields[0] != FORMAT:
-        fail_malformed(f"unknown format; this node knows format {FORMAT}")
-    if type(fields[1]) is not int:
-        fail_malformed("the kind is not a number")
-    return fields
-
-
-def expect_fields(fields: Fields, count: int) -> None:
-    """Refuse a command or query with another number of fields than its kind has."""
-    if len(fields) != count:
-        fail_malformed(f"{len(fields)} fields instead of {count}")
 
 
 def check_key(key: object, limits: EdgeConfigLimits = DEFAULT_LIMITS) -> None:

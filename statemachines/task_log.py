@@ -21,6 +21,7 @@ from paxos.core.state_machine import CommandFailed, Stamp
 from statemachines import placement
 from statemachines import task_log_checks as checks
 from statemachines import task_log_format as form
+from statemachines.command_fields import Fields, expect_fields, fail_malformed, unpack_fields
 from statemachines.snapshot_records import cut_records, read_records
 from statemachines.task_log_format import (
     CANCELLED,
@@ -32,7 +33,6 @@ from statemachines.task_log_format import (
     LIVE,
     READY,
     STATES,
-    Fields,
     Task,
     TaskLogLimits,
     TaskSpec,
@@ -94,11 +94,11 @@ class TaskLog:
 
         After the command, some of what is due by now happens, and of what follows.
         """
-        fields = checks.unpack_fields(command)
+        fields = unpack_fields(command, FORMAT)
         kind = fields[1]
         handler = self._commands.get(kind)
         if handler is None:
-            checks.fail_malformed("unknown command")
+            fail_malformed("unknown command")
         steps, before = self._limits.steps_max, self._rules.now
         self._rules.begin(at.time, steps * 3 // 2 if kind == form.TICK else steps)
         try:
@@ -115,7 +115,7 @@ class TaskLog:
 
     def query(self, query: bytes) -> bytes:
         """Answer a query of ``task_log_format``; see ``StateMachine.query``."""
-        return self._pack(self._queries.answer(checks.unpack_fields(query), self._rules.now))
+        return self._pack(self._queries.answer(unpack_fields(query, FORMAT), self._rules.now))
 
     def watch(self, query: bytes) -> bytes | None:
         """Return the changes after the query's revision, or None while there are none.
@@ -151,7 +151,7 @@ class TaskLog:
     # --- tasks: check everything, then change -----------------------------------------------------
 
     def _submit(self, fields: Fields) -> Fields:
-        checks.expect_fields(fields, 3)
+        expect_fields(fields, 3)
         specs = checks.check_submission(fields[2], self._limits)
         new: dict[str, TaskSpec] = {}
         for spec in specs:
@@ -201,7 +201,7 @@ class TaskLog:
         return tuple(missing)
 
     def _cancel(self, fields: Fields) -> Fields:
-        checks.expect_fields(fields, 3)
+        expect_fields(fields, 3)
         task = self._find(fields[2])
         if task.state in (DONE, DEAD) or self._rules.is_late(task):
             state = STATES[DONE if task.state == DONE else DEAD]
@@ -211,7 +211,7 @@ class TaskLog:
         return FORMAT, task.revision
 
     def _retry(self, fields: Fields) -> Fields:
-        checks.expect_fields(fields, 3)
+        expect_fields(fields, 3)
         task = self._find(fields[2])
         spec = task.spec
         if 0 < spec.deadline <= self._rules.now and task.state != DONE:
@@ -244,7 +244,7 @@ class TaskLog:
     # --- claims -----------------------------------------------------------------------------------
 
     def _claim(self, fields: Fields) -> Fields:
-        checks.expect_fields(fields, 6)
+        expect_fields(fields, 6)
         _, _, name, registration, count, lease = fields
         limits, rules, store = self._limits, self._rules, self._store
         checks.check_count(count, "the number of tasks", 1, limits.claim_tasks_max)
@@ -276,7 +276,7 @@ class TaskLog:
         return FORMAT, store.revision, claims, len(seat.queue)
 
     def _extend(self, fields: Fields) -> Fields:
-        checks.expect_fields(fields, 6)
+        expect_fields(fields, 6)
         _, _, name, registration, claims, lease = fields
         checks.check_claims(claims, self._limits)
         checks.check_lease(lease, self._limits)
@@ -295,14 +295,14 @@ class TaskLog:
         return FORMAT, self._store.revision, until, held
 
     def _progress(self, fields: Fields) -> Fields:
-        checks.expect_fields(fields, 5)
+        expect_fields(fields, 5)
         _, _, task_id, token, progress = fields
         checks.check_bytes(progress, "the progress", self._limits.progress_bytes_max)
         task = self._rules.tell_progress(self._held(task_id, token), progress)
         return FORMAT, task.revision
 
     def _complete(self, fields: Fields) -> Fields:
-        checks.expect_fields(fields, 5)
+        expect_fields(fields, 5)
         _, _, task_id, token, result = fields
         checks.check_bytes(result, "the result", self._limits.payload_bytes_max)
         checks.check_count(token, "the token", 1)
@@ -313,7 +313,7 @@ class TaskLog:
         return FORMAT, task.revision
 
     def _fail(self, fields: Fields) -> Fields:
-        checks.expect_fields(fields, 6)
+        expect_fields(fields, 6)
         _, _, task_id, token, reason, retry = fields
         checks.check_reason(reason, self._limits)
         checks.check_flag(retry, "retry")
@@ -335,7 +335,7 @@ class TaskLog:
     # --- nodes ------------------------------------------------------------------------------------
 
     def _register(self, fields: Fields) -> Fields:
-        checks.expect_fields(fields, 4)
+        expect_fields(fields, 4)
         spec = checks.check_node(fields[2], self._limits)
         checks.check_count(fields[3], "the registration")
         until = self._rules.now + spec.lease
@@ -365,7 +365,7 @@ class TaskLog:
         return FORMAT, registration, until, drained
 
     def _report(self, fields: Fields) -> Fields:
-        checks.expect_fields(fields, 5)
+        expect_fields(fields, 5)
         _, _, name, registration, load = fields
         checks.check_count(load, "the load", 0, form.NUMBER_MAX)
         record = self._check_registration(name, registration)
@@ -376,12 +376,12 @@ class TaskLog:
         return FORMAT, self._store.revision, until, record.drained, due
 
     def _leave(self, fields: Fields) -> Fields:
-        checks.expect_fields(fields, 4)
+        expect_fields(fields, 4)
         self._rules.end_registration(self._check_registration(fields[2], fields[3]))
         return FORMAT, self._store.revision
 
     def _drain(self, fields: Fields) -> Fields:
-        checks.expect_fields(fields, 4)
+        expect_fields(fields, 4)
         _, _, name, drained = fields
         checks.check_name(name, "the name of the node")
         checks.check_flag(drained, "drained")
@@ -414,7 +414,7 @@ class TaskLog:
     # --- the log as a whole -----------------------------------------------------------------------
 
     def _replan(self, fields: Fields) -> Fields:
-        checks.expect_fields(fields, 4)
+        expect_fields(fields, 4)
         _, _, after, limit = fields
         limits, store = self._limits, self._store
         checks.check_count(after, "the revision")
@@ -435,12 +435,12 @@ class TaskLog:
         return FORMAT, store.revision, len(tasks), moved, next_after
 
     def _tick(self, fields: Fields) -> Fields:
-        checks.expect_fields(fields, 2)
+        expect_fields(fields, 2)
         done = self._rules.follow_up()
         return FORMAT, self._store.revision, not done, self._rules.next_due()
 
     def _retain(self, fields: Fields) -> Fields:
-        checks.expect_fields(fields, 4)
+        expect_fields(fields, 4)
         _, _, count, age = fields
         checks.check_count(count, "the number of finished tasks")
         checks.check_count(age, "the age")

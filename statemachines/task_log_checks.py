@@ -11,20 +11,17 @@ import re
 from collections.abc import Sequence
 from typing import Final, NoReturn
 
-from msgpack import UnpackException, unpackb
-
 from paxos.core.state_machine import CommandFailed
+from statemachines.command_fields import fail_malformed
 from statemachines.task_log_format import (
     BACKOFF_MAX,
     CLOUD,
     COUNT_MAX,
     DEFAULT_LIMITS,
     EDGE,
-    FORMAT,
     NODE_KINDS,
     NUMBER_MAX,
     POLICIES,
-    Fields,
     NodeSpec,
     TaskLogLimits,
     TaskSpec,
@@ -35,45 +32,9 @@ PRIORITY_MAX: Final = 100
 ID_CHARS_MAX: Final = 128
 NAME_CHARS_MAX: Final = 64
 
-_ARRAY_ITEMS_MAX = 1024
-"""Longer arrays are malformed. msgpack reserves memory for an array before it has its items."""
-
 # ASCII, since what Unicode calls printable grows from version to version, and so between replicas.
 _NAME = re.compile(r"[\x21-\x7e]+").fullmatch
 _SURROGATE = re.compile(r"[\ud800-\udfff]").search
-
-
-def fail_malformed(what: str) -> NoReturn:
-    """Refuse bytes that no builder of ours makes."""
-    raise CommandFailed(f"malformed: {what}")
-
-
-def unpack_fields(data: bytes) -> Fields:
-    """Return the fields of a command or query, at least FORMAT and an integer kind.
-
-    Raises:
-        CommandFailed: Not msgpack, not an array, or not of a format this version knows.
-    """
-    try:
-        fields = unpackb(
-            data, use_list=False, max_array_len=_ARRAY_ITEMS_MAX, max_map_len=0, max_ext_len=0
-        )
-    except (UnpackException, ValueError, TypeError, OverflowError, RecursionError):
-        # The library's own text may differ from version to version, and so between replicas.
-        fields = None
-    if type(fields) is not tuple or len(fields) < 2:
-        fail_malformed("not an array of a format and a kind")
-    if type(fields[0]) is not int or fields[0] != FORMAT:
-        fail_malformed(f"unknown format; this node knows format {FORMAT}")
-    if type(fields[1]) is not int:
-        fail_malformed("the kind is not a number")
-    return fields
-
-
-def expect_fields(fields: Fields, count: int) -> None:
-    """Refuse a command or query with another number of fields than its kind has."""
-    if len(fields) != count:
-        fail_malformed(f"{len(fields)} fields instead of {count}")
 
 
 # --- checks of single fields ----------------------------------------------------------------------

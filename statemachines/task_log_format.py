@@ -49,9 +49,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from paxos.core.state_machine import CommandFailed
+from statemachines.command_fields import Fields
 
 FORMAT: Final = 1
 """The first field of every command, query and answer."""
@@ -139,9 +140,6 @@ COUNT_MAX: Final = 2**63 - 1
 
 BACKOFF_MAX: Final = 3600 * MICRO
 """The longest wait before another attempt."""
-
-Fields = tuple[Any, ...]
-"""What msgpack made of bytes that nobody has checked yet."""
 
 
 class TaskSpec(NamedTuple):

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from statemachines import placement
 from statemachines import task_log_checks as checks
 from statemachines import task_log_format as form
+from statemachines.command_fields import Fields, expect_fields, fail_malformed, unpack_fields
 from statemachines.task_log_format import (
     DONE,
     EVERYTHING,
@@ -24,7 +25,6 @@ from statemachines.task_log_format import (
     ONE_TASK,
     STATES,
     WORK,
-    Fields,
     NodeChange,
     Stats,
     Task,
@@ -63,19 +63,19 @@ class TaskQueries:
         """Answer a query; ``now`` is the time of the last command."""
         query = self._queries.get(fields[1])
         if query is None:
-            checks.fail_malformed("unknown query")
+            fail_malformed("unknown query")
         return query(fields, now)
 
     def _get(self, fields: Fields, _now: int) -> Fields:
-        checks.expect_fields(fields, 3)
+        expect_fields(fields, 3)
         checks.check_id(fields[2])
         return FORMAT, self._store.revision, self._store.find(fields[2])
 
     def _list(self, fields: Fields, _now: int) -> Fields:
-        checks.expect_fields(fields, 7)
+        expect_fields(fields, 7)
         _, _, state, kind, node, after, limit = fields
         if type(state) is not int or (state != 0 and state not in STATES):
-            checks.fail_malformed("unknown state")
+            fail_malformed("unknown state")
         for name, what in ((kind, "the kind"), (node, "the node")):
             if name != "":
                 checks.check_name(name, what)
@@ -102,11 +102,11 @@ class TaskQueries:
         return FORMAT, self._store.revision, items, None
 
     def _list_nodes(self, fields: Fields, _now: int) -> Fields:
-        checks.expect_fields(fields, 2)
+        expect_fields(fields, 2)
         return FORMAT, self._store.revision, list(self._nodes.rows())
 
     def _stats(self, fields: Fields, now: int) -> Fields:
-        checks.expect_fields(fields, 2)
+        expect_fields(fields, 2)
         store = self._store
         states = dict.fromkeys(NODE_STATES, 0)
         for record in self._nodes.records():
@@ -125,7 +125,7 @@ class TaskQueries:
         return FORMAT, *stats
 
     def _explain(self, fields: Fields, now: int) -> Fields:
-        checks.expect_fields(fields, 3)
+        expect_fields(fields, 3)
         checks.check_id(fields[2])
         task = self._store.find(fields[2])
         if task is None:
@@ -254,16 +254,16 @@ def _key(scope: int, name: str) -> str:
 
 
 def _decode_watch(query: bytes) -> tuple[int, str, int]:
-    fields = checks.unpack_fields(query)
+    fields = unpack_fields(query, FORMAT)
     if fields[1] != form.WATCH:
-        checks.fail_malformed("not a watch")
-    checks.expect_fields(fields, 5)
+        fail_malformed("not a watch")
+    expect_fields(fields, 5)
     _, _, scope, name, after = fields
     if type(scope) is not int or not EVERYTHING <= scope <= WORK:
-        checks.fail_malformed("unknown scope")
+        fail_malformed("unknown scope")
     if scope == EVERYTHING:
         if name != "":
-            checks.fail_malformed("a watch of everything has no name")
+            fail_malformed("a watch of everything has no name")
     elif scope == ONE_TASK:
         checks.check_id(name)
     else:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from statemachines import placement
 from statemachines import task_log_format as form
+from statemachines.command_fields import Fields
 from statemachines.placement_batch import place_many
 from statemachines.task_log_format import (
     BLOCKED,
@@ -47,7 +48,7 @@ class Choice(NamedTuple):
 
     node: str
     registration: int
-    why: form.Fields
+    why: Fields
 
 
 class TaskRules:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from statemachines import task_log_format as form
+from statemachines.command_fields import Fields
 from statemachines.snapshot_records import SnapshotDamaged
 from statemachines.task_log_format import (
-    Fields,
     NodeChange,
     NodeSpec,
     Task,

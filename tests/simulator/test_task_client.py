@@ -11,7 +11,8 @@ from jepsen_like.workload.registers import NumberedTaskLog
 from paxos.core.state_machine import Stamp
 from statemachines import task_log_format as form
 from statemachines import task_log_requests as requests
-from statemachines.task_log_checks import unpack_fields
+from statemachines.command_fields import unpack_fields
+from statemachines.task_log_format import FORMAT
 
 
 def test_plans_of_profile_tasks_ask_a_task_log_and_nothing_else() -> None:
@@ -38,7 +39,7 @@ class Unfenced(NumberedTaskLog):
     """Takes any token for the present one, on every replica alike."""
 
     def apply(self, command: bytes, at: Stamp) -> bytes:
-        fields = unpack_fields(command[8:])
+        fields = unpack_fields(command[8:], FORMAT)
         if fields[1] == form.COMPLETE:
             task = self._store.find(fields[2])
             if task is not None and task.state == form.CLAIMED:

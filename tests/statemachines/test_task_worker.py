@@ -10,8 +10,8 @@ import trio
 import trio.testing
 
 from statemachines import task_log_format as form
+from statemachines.command_fields import unpack_fields
 from statemachines.task_handlers import Handler, Job, TaskFailed, Work, in_executor, in_thread
-from statemachines.task_log_checks import unpack_fields
 from statemachines.task_log_client import TaskLogClient
 from statemachines.task_log_format import MICRO
 from statemachines.task_log_requests import node_spec, task_spec
@@ -162,7 +162,7 @@ def test_worker_that_is_drained_leaves_others_their_work() -> None:
         stage = Stage()
         kinds: list[int] = []
         link = Link(stage.replica)
-        link.before = lambda command: kinds.append(unpack_fields(command)[1])
+        link.before = lambda command: kinds.append(unpack_fields(command, form.FORMAT)[1])
         async with trio.open_nursery() as nursery:
             nursery.start_soon(stage.worker({"sleep": sleeper(50)}, slots=1).run)
             nursery.start_soon(stage.worker({}, name="edge-2", link=link).run)
@@ -184,7 +184,7 @@ def test_worker_that_others_need_not_share_with_asks_less_and_less() -> None:
         link = Link(stage.replica)
 
         def note(command: bytes) -> None:
-            if unpack_fields(command)[1] == form.REPLAN:
+            if unpack_fields(command, form.FORMAT)[1] == form.REPLAN:
                 replans.append(trio.current_time())
 
         link.before = note
@@ -228,7 +228,7 @@ def test_worker_with_a_long_lease_lets_happen_in_time_what_is_due(
         spec = node_spec("edge-1", "edge", lease=3600 * MICRO)
         link = Link(stage.replica)
         kinds: list[int] = []
-        link.before = lambda command: kinds.append(unpack_fields(command)[1])
+        link.before = lambda command: kinds.append(unpack_fields(command, form.FORMAT)[1])
         worker = TaskWorker(TaskLogClient(link), spec, {"k": fail_first})
         await work_until_finished(stage, worker, "a")
         assert begun <= last[0] < begun + 0.5

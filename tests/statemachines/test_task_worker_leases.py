@@ -10,8 +10,8 @@ import trio.testing
 
 from paxos.testing.disk import ModelDisk
 from statemachines import task_log_format as form
+from statemachines.command_fields import unpack_fields
 from statemachines.task_handlers import Work
-from statemachines.task_log_checks import unpack_fields
 from statemachines.task_log_client import TaskLogClient
 from statemachines.task_log_format import MICRO, TaskLogLimits
 from statemachines.task_log_requests import task_spec
@@ -73,7 +73,10 @@ def test_worker_whose_report_is_held_up_for_many_leases_keeps_its_claim() -> Non
         link = Link(stage.replica)
 
         def hold_up(command: bytes) -> None:
-            if unpack_fields(command)[1] == form.COMPLETE and trio.current_time() < 5 * LEASE_S:
+            if (
+                unpack_fields(command, form.FORMAT)[1] == form.COMPLETE
+                and trio.current_time() < 5 * LEASE_S
+            ):
                 raise Unreachable("no answer in time")
 
         link.before = hold_up
@@ -254,7 +257,7 @@ def test_worker_whose_own_lost_registration_arrives_late_registers_again() -> No
 
     class Slow(Link):
         async def execute(self, machine: str, command: bytes) -> tuple[int, bytes]:
-            if unpack_fields(command)[1] == form.REGISTER and not late:
+            if unpack_fields(command, form.FORMAT)[1] == form.REGISTER and not late:
                 late.append(command)
                 raise Unreachable("no answer in time")
             return await super().execute(machine, command)
@@ -412,7 +415,7 @@ def test_worker_result_is_in_the_outbox_before_the_log_hears_of_it() -> None:
         found: list[bool] = []
 
         def look(command: bytes) -> None:
-            if unpack_fields(command)[1] == form.COMPLETE:
+            if unpack_fields(command, form.FORMAT)[1] == form.COMPLETE:
                 after = disk.copy()
                 after.power_cut()
                 found.append(bool(FileOutbox(WHERE, "edge-1", after).pending))
