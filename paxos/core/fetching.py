@@ -22,6 +22,13 @@ CHUNK_PATIENCE_TIMEOUTS = 10
 That is longer than a large chunk takes over a link of 1 Mbit/s that others use too.
 """
 
+WAITS_TOLERATED = 1
+"""So often a piece may be waited for in vain before they came for as long as the patience.
+
+After that the fetch gives way to what another peer offers, although pieces come now and then. The
+next may be waited for twice as often, so that of helpers that are all bad one is heard to its end.
+"""
+
 SPOILT_PAUSE_S = 5.0
 """After what was fetched proved useless (or there was no room) so long nothing is fetched."""
 
@@ -40,6 +47,9 @@ class Fetcher:
         self._helper: Voter | None = None  # whom the next chunk was asked of
         self._asked_at = -math.inf
         self._stalled = False  # a chunk was waited for in vain since the last one came
+        self._waits = 0  # in vain, since chunks last came for as long as the patience
+        self._flows_since = -math.inf  # when the first chunk came since the last wait in vain
+        self._tolerated = WAITS_TOLERATED
         self._lacking: list[Voter] = []  # who said that they do not have it
         self._not_before = -math.inf
         self._fetched = 0  # bytes in all, ever
@@ -80,14 +90,13 @@ class Fetcher:
     ) -> list[Effect]:
         """A peer offers a snapshot: begin with it, or go on with it if it is the one wanted.
 
-        One that makes progress is not given up for another; what it lacks will be in the log.
+        One that makes progress is not given up for another; what it lacks will be in the log. A
+        helper that gives a piece now and then is no progress, if another has one to offer.
         """
         if name.through <= decided_through or now.monotonic < self._not_before:
             return []
-        waits = not self.is_whole and (self._helper is None or self._stalled)
-        if self._name is None or (self._name != name and waits):
-            self.drop()
-            self._name = name
+        if self._name is None or (self._name != name and self._gives_way_to(sender)):
+            self._begin(name)
         if self._name != name:
             return []
         if sender in self._lacking:
@@ -117,23 +126,28 @@ class Fetcher:
             return []
         self._offset += len(chunk.data)
         self._fetched += len(chunk.data)
-        self._stalled = False
+        self._note_flow(now)
         # At its end this says that the helper need keep nothing more.
         return [StoreChunk(name, chunk.offset, chunk.data), *self._ask(sender, now)]
 
     def handle_disconnected(
         self, peer: Voter, others: Iterable[Voter], now: Instant
     ) -> list[Effect]:
-        """A connection broke; if it was the helper's, go on with another."""
+        """A connection broke; if it was the helper's, go on with another.
+
+        A link that fails is often noticed so before the patience ends.
+        """
         if peer != self._helper or self.is_whole:
             return []
+        if now.monotonic >= self._asked_at + self._patience_s / 2:
+            self._note_wait()
         return self._ask_another((other for other in others if other != peer), now)
 
     def repeat(self, others: Iterable[Voter], now: Instant) -> list[Effect]:
         """A chunk does not come: ask another, or whoever shows a sign of life next."""
         if now.monotonic < self.next_deadline():
             return []
-        self._stalled = True
+        self._note_wait()
         return self._ask_another([other for other in others if other != self._helper], now)
 
     def handle_alive(self, peer: Voter, now: Instant) -> list[Effect]:
@@ -150,8 +164,40 @@ class Fetcher:
 
     def drop(self) -> None:
         """Fetch nothing any more: it is installed, or not needed."""
+        self._clear()
+        self._tolerated = WAITS_TOLERATED
+
+    def _begin(self, name: SnapshotName) -> None:
+        """Fetch this one, from its beginning, and nothing else."""
+        tolerated = self._tolerated if self._waits <= self._tolerated else 2 * self._tolerated
+        self._clear()
+        self._name, self._tolerated = name, tolerated
+
+    def _clear(self) -> None:
         self._name, self._offset, self._helper, self._stalled = None, 0, None, False
+        self._waits = 0
         self._lacking.clear()
+
+    def _gives_way_to(self, sender: Voter) -> bool:
+        """Whether what is fetched is given up for another snapshot, which ``sender`` has."""
+        if self.is_whole:
+            return False
+        if self._helper is None or self._stalled:
+            return True
+        return self._waits > self._tolerated and sender != self._helper
+
+    def _note_wait(self) -> None:
+        """A piece was waited for in vain."""
+        self._stalled = True
+        self._waits += 1
+
+    def _note_flow(self, now: Instant) -> None:
+        """A piece came: once they do so for as long as the patience, all is well again."""
+        if self._stalled:
+            self._stalled = False
+            self._flows_since = now.monotonic
+        elif now.monotonic >= self._flows_since + self._patience_s:
+            self._waits = 0
 
     def _ask(self, helper: Voter, now: Instant) -> list[Effect]:
         assert self._name is not None

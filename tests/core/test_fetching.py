@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -125,6 +126,70 @@ def test_fetch_that_stalls_gives_way_to_a_newer_offer_and_one_that_goes_on_does_
     fetcher.repeat([A, B], at(2 * PATIENCE_S))
     assert fetcher.handle_offer(B, OTHER, 0, at(2 * PATIENCE_S)) == [request(B, 0, OTHER)]
     assert (fetcher.name, fetcher.offset) == (OTHER, 0)
+
+
+def trickle(fetcher: Fetcher, since: float, offset: int) -> None:
+    """Let the one helper, A, keep silent for as long as the patience, and give one piece then."""
+    now = since + PATIENCE_S
+    fetcher.repeat([A], at(now))
+    fetcher.handle_alive(A, at(now))
+    assert fetcher.handle_chunk(A, chunk(offset, b"0"), [A], at(now)) != []
+
+
+def test_fetch_of_a_piece_per_patience_gives_way_to_another_peers_offer() -> None:
+    fetcher = begun()
+    trickle(fetcher, 0.0, 0)
+    assert fetcher.handle_offer(B, OTHER, 0, at(PATIENCE_S)) == []  # an outage costs no progress
+    trickle(fetcher, PATIENCE_S, 1)
+    assert fetcher.handle_offer(A, OTHER, 0, at(2 * PATIENCE_S)) == []  # it would be no faster
+    assert fetcher.handle_offer(B, OTHER, 0, at(2 * PATIENCE_S)) == [request(B, 0, OTHER)]
+
+
+def test_fetch_over_a_link_that_fails_again_and_again_gives_way_to_another_peers_offer() -> None:
+    fetcher = begun()
+    for number in range(2):
+        broken = PATIENCE_S * (number + 1) - 0.1
+        assert fetcher.handle_disconnected(A, [], at(broken)) == []
+        assert fetcher.handle_alive(A, at(broken)) == [request(A, number)]
+        assert fetcher.handle_chunk(A, chunk(number, b"0"), [A], at(broken)) != []
+    assert fetcher.handle_offer(B, OTHER, 0, at(2 * PATIENCE_S)) == [request(B, 0, OTHER)]
+
+
+def test_fetch_whose_link_breaks_while_pieces_come_keeps_what_it_has() -> None:
+    fetcher = begun()
+    for number in range(5):
+        fetcher.handle_chunk(A, chunk(number, b"0"), [A], at(number))
+        assert fetcher.handle_disconnected(A, [], at(number + 0.1)) == []
+        assert fetcher.handle_alive(A, at(number + 0.2)) == [request(A, number + 1)]
+    assert fetcher.handle_offer(B, OTHER, 0, at(5.0)) == []
+
+
+def test_fetch_whose_pieces_come_for_as_long_as_the_patience_has_forgotten_its_waits() -> None:
+    fetcher = begun()
+    trickle(fetcher, 0.0, 0)
+    for number in range(1, 5):
+        now = PATIENCE_S * (1 + number / 4)
+        fetcher.handle_chunk(A, chunk(number, b"0"), [A], at(now))
+    trickle(fetcher, 2 * PATIENCE_S, 5)
+    assert fetcher.handle_offer(B, OTHER, 0, at(3 * PATIENCE_S)) == []
+    assert fetcher.name == NAME
+
+
+def test_fetch_that_was_given_a_piece_per_patience_by_all_is_kept_for_longer_each_time() -> None:
+    fetcher, now, waits = begun(), 0.0, []
+    names = [NAME, OTHER, SnapshotName(70, 99, bytes(16)), SnapshotName(80, 99, bytes(16))]
+    for name, later in pairwise(names):
+        helper, other = (A, B) if name in {NAME, names[2]} else (B, A)
+        count = 0
+        while fetcher.name == name:
+            now += PATIENCE_S
+            fetcher.repeat([helper], at(now))
+            fetcher.handle_alive(helper, at(now))
+            fetcher.handle_chunk(helper, chunk(count, b"0", name), [helper], at(now))
+            count += 1
+            fetcher.handle_offer(other, later, 0, at(now))
+        waits.append(count)
+    assert waits == [2, 3, 5]
 
 
 def test_dead_helper_of_what_nobody_else_has_is_let_go() -> None:

@@ -198,10 +198,6 @@ def test_swarm_seed_that_once_misled_the_checkers_finds_nothing(seed: int) -> No
     assert simulate(seed).number is None
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a helper that gives a piece per patience is kept, though others offer newer snapshots",
-)
 def test_fetch_from_a_helper_that_hardly_helps_gives_way_to_one_that_does() -> None:
     assert simulate(19587).number is None
 
