@@ -139,6 +139,7 @@ _ARRAY_MAX = 8
 more, so that nested headers cannot reserve room for elements that never come."""
 
 _NIL = b"\xc0"
+_BYTES_ONLY = {bytes}
 
 _READ_BYTES = 64 * 1024
 """An Unpacker's first buffer; it grows with what is fed."""
@@ -607,17 +608,16 @@ def _decode_submit(payload: bytes) -> Submit:
 def _submit(payload: bytes, unpacker: Unpacker) -> Submit:
     session, first = submission_header(payload)
     objects = _objects(unpacker, memoryview(payload)[_HEADER.size :])
-    acked_through, machine, *commands = objects
+    acked_through, machine, *rest = objects
+    commands = tuple(rest)
     if not commands:
         raise ProtocolError("a Submit needs a command")
     if len(commands) > INTEGER_MAX - _positive(first):
         raise ProtocolError(f"{len(commands)} requests from {first} on cannot be numbered")
-    for command in commands:
-        if type(command) is not bytes:
-            raise _wrong("a command as bytes", command)
-    return Submit(
-        _integer(session), first, _integer(acked_through), _text(machine), tuple(commands)
-    )
+    if set(map(type, commands)) != _BYTES_ONLY:
+        stranger = next(each for each in commands if type(each) is not bytes)
+        raise _wrong("a command as bytes", stranger)
+    return Submit(_integer(session), first, _integer(acked_through), _text(machine), commands)
 
 
 def _short(text: str) -> str:

@@ -16,6 +16,7 @@ from functools import partial
 from hashlib import blake2b
 from itertools import chain, groupby
 from operator import attrgetter, itemgetter
+from typing import NoReturn
 
 from paxos.core.config import Governing
 from paxos.core.errors import ConfigurationInvalid, ensure
@@ -30,11 +31,15 @@ Unpack = Callable[[bytes], Iterable[Submit | OpenSession | Malformed]]
 """Decodes a batch into submissions. Injected, because the core knows no encoding."""
 
 
-Apply = Callable[[bytes, Stamp], bytes]
+Apply = Callable[[bytes, Stamp], object]
+"""A state machine's ``apply``: it should return bytes, but is somebody else's code."""
 
 # A tuple's own constructor: these two are made for every command.
 _new_stamp: Callable[[tuple[int, int, int]], Stamp] = partial(tuple.__new__, Stamp)
 _new_result: Callable[[tuple[int, int, int, bytes]], Result] = partial(tuple.__new__, Result)
+
+# Looked up once: a member of an enumeration costs as much to find as a small call.
+_DONE, _FAILED = Status.DONE, Status.FAILED
 
 
 @dataclass(slots=True)
@@ -47,8 +52,11 @@ class Applied:
 
 NOTHING_APPLIED = Applied()
 
-RECURSION_ROOM = 900
-"""Frames that a command may use. Part of what a command's result depends on: never change it."""
+RECURSION_ROOM = 899
+"""Frames from ``Executor.apply`` on, those between it and a command's own among them.
+
+What a command's result depends on: change it only with the number of those.
+"""
 
 SLOT_OVERHEAD_BYTES = 64
 """What a slot counts for in ``log_bytes`` beside its value. Replicated: never change it."""
@@ -333,7 +341,16 @@ class Executor:
                 if request > highest:
                     out.append(Result(request, Status.REFUSED, slot, b"too many requests open"))
                     continue
-                status, data = run(apply, command, _new_stamp((slot, position, time)))
+                # What goes wrong in a command is its result, alike on every replica.
+                try:
+                    given = apply(command, _new_stamp((slot, position, time)))
+                    data = given if isinstance(given, bytes) else refuse_result(given)
+                    status = _DONE
+                except MemoryError:
+                    # Not the command's doing and not alike everywhere: this node must stop.
+                    raise
+                except Exception as error:  # noqa: BLE001 - the result, alike on every replica
+                    status, data = _FAILED, describe_failure(error)
                 result = results[request] = _new_result((request, status, slot, data))
                 position += 1
             out.append(result)
@@ -383,22 +400,14 @@ def even_recursion_limit() -> int:
     return before
 
 
-def run(apply: Apply, command: bytes, at: Stamp) -> tuple[Status, bytes]:
-    """Run one command; what goes wrong in it is its result, alike on every replica."""
-    try:
-        return Status.DONE, only_bytes(apply(command, at))
-    except MemoryError:
-        # Not the command's doing and not alike on every replica: this node must stop.
-        raise
-    except Exception as error:  # noqa: BLE001 - the result, alike on every replica
-        return Status.FAILED, describe_failure(error)
-
-
 def only_bytes(result: object) -> bytes:
-    """Return a state machine's result, or raise if it is not what the port asks for."""
-    if not isinstance(result, bytes):
-        raise CommandFailed(f"the state machine returned {type(result).__qualname__}, not bytes")
-    return result
+    """Return a state machine's answer, or raise if it is not what the port asks for."""
+    return result if isinstance(result, bytes) else refuse_result(result)
+
+
+def refuse_result(result: object) -> NoReturn:
+    """Say that a state machine gave something else than the port asks for."""
+    raise CommandFailed(f"the state machine returned {type(result).__qualname__}, not bytes")
 
 
 def describe_failure(error: Exception) -> bytes:
