@@ -1,7 +1,8 @@
 """What this machine asks of anyone: a durable write, and a round trip over loopback.
 
 Blocking calls without any framework. A replicated write on three nodes takes at least two round
-trips (client to leader, leader to follower) and one sync, if leader and follower sync side by side.
+trips (client to leader, leader to follower) and one sync, if leader and follower sync side by side;
+what that comes to with all four processes on this machine is measured too.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 from pathlib import Path
 
 from benchmarks.peers.children import HOST, children
+from benchmarks.peers.replicated_floor import replicated_writes
 
 SYNCS = 1000
 SYNC_BYTES = 4096
@@ -22,12 +24,13 @@ ROUND_TRIP_BYTES = 100
 
 
 def floor(parent: Path | None) -> dict[str, float]:
-    """Return medians in milliseconds: ``sync_ms`` and ``round_trip_ms``."""
+    """Return medians in milliseconds: ``sync_ms``, ``round_trip_ms`` and ``replicated_ms``."""
     with children("floor", parent) as owned:
         syncs = _syncs(owned.directory / "file")
     return {
         "sync_ms": round(statistics.median(syncs) * 1000, 4),
         "round_trip_ms": round(statistics.median(_round_trips()) * 1000, 4),
+        "replicated_ms": round(statistics.median(replicated_writes(parent)) * 1000, 4),
     }
 
 
