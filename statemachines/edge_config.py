@@ -121,8 +121,7 @@ class EdgeConfig:
             expect_fields(fields, 5)
         _, _, key, value, content_type = fields
         content_type = self._check_put(key, value, content_type)
-        self._store.stage(key, value, content_type, time)
-        return FORMAT, self._commit()
+        return FORMAT, self._trim(self._store.put(key, value, content_type, time))
 
     def _delete(self, fields: Fields, time: int) -> Fields:
         expect_fields(fields, 3)
@@ -179,7 +178,7 @@ class EdgeConfig:
     def _check_put(self, key: Any, value: Any, content_type: Any) -> str:
         # The usual case is decided here, for a call costs more than the check: a key that is held
         # was checked when it came, most values are short, and most content types well known.
-        if type(key) is not str or not self._store.holds(key):
+        if type(key) is not str or key not in self._store.latest:
             form.check_key(key, self._limits)
         if type(value) is not bytes or len(value) > self._limits.value_bytes_max:
             form.check_value(value, self._limits)
@@ -224,8 +223,11 @@ class EdgeConfig:
         return True
 
     def _commit(self) -> int:
+        return self._trim(self._store.commit())
+
+    def _trim(self, revision: int) -> int:
+        """Forget what is not kept any more at the present revision; return that."""
         store = self._store
-        revision = store.commit()
         oldest = revision - store.keep
         if oldest > store.oldest:
             if oldest > self._watches.through:

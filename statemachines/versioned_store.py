@@ -81,6 +81,7 @@ class VersionedStore:
         oldest: The oldest revision that can be read, at most ``revision``.
         keep: How many revisions to keep behind the present one. Assign to it, then compact.
         changes: The kept changes by revision, from ``oldest + 1`` to ``revision`` without a gap.
+        latest: The newest version of every key of which anything is kept, a deletion too.
 
     These are read with every command and so are plain attributes; only ``keep`` may be assigned.
     """
@@ -89,13 +90,12 @@ class VersionedStore:
         self.keep = keep
         self.revision = oldest
         self.oldest = oldest
-        # The newest version of every key of which anything is kept, and just these keys in order.
-        self._latest = {version.key: version for version in base}
-        self._index = KeyIndex(list(self._latest))
+        self.latest = {version.key: version for version in base}
+        self._index = KeyIndex(list(self.latest))
         self.changes: dict[int, tuple[Version, ...]] = {}
         self._staged: tuple[Version, ...] = ()  # written at revision + 1, not yet committed
-        self._live = len(self._latest)  # keys whose newest version is not a deletion
-        self._kept = len(self._latest)  # versions that can still be read, deletions among them
+        self._live = len(self.latest)  # keys whose newest version is not a deletion
+        self._kept = len(self.latest)  # versions that can still be read, deletions among them
         self._captures: list[weakref.ref[Capture]] = []  # those that somebody may still read
 
     @property
@@ -110,17 +110,23 @@ class VersionedStore:
 
     # --- writing ---------------------------------------------------------------------------------
 
-    def holds(self, key: str) -> bool:
-        """Whether anything of the key is kept, be it deleted by now."""
-        return key in self._latest
-
     def stage(self, key: str, value: bytes | None, content_type: str, time: int) -> None:
         """Write a key at the next revision; None deletes a key that is there.
 
         Reads of the present see it at once. ``commit`` must follow, and a key may be staged once
         before it.
         """
-        previous = self._latest.get(key)
+        self._staged += (self._write(key, value, content_type, time),)
+
+    def put(self, key: str, value: bytes, content_type: str, time: int) -> int:
+        """Write a key at a revision of its own, as ``stage`` and ``commit`` would; return that."""
+        revision = self.revision + 1
+        self.changes[revision] = (self._write(key, value, content_type, time),)
+        self.revision = revision
+        return revision
+
+    def _write(self, key: str, value: bytes | None, content_type: str, time: int) -> Version:
+        previous = self.latest.get(key)
         revision = self.revision + 1
         if value is None:
             created = version = 0
@@ -133,10 +139,10 @@ class VersionedStore:
         else:
             created, version = previous.created, previous.version + 1
             key = previous.key  # share one string per key
-        staged = Version(key, value, content_type, created, revision, version, time, previous)
-        self._latest[key] = staged
-        self._staged += (staged,)
         self._kept += 1
+        written = Version(key, value, content_type, created, revision, version, time, previous)
+        self.latest[key] = written
+        return written
 
     def commit(self) -> int:
         """Give what was staged a revision, if anything was; return the present revision.
@@ -155,7 +161,7 @@ class VersionedStore:
 
     def compact_to(self, oldest: int) -> None:
         """Forget what only reads before revision ``oldest`` need. Costs the changes passed over."""
-        latest = self._latest
+        latest = self.latest
         for revision in range(self.oldest + 1, oldest + 1):
             changes = self.changes.pop(revision)
             if self._captures:
@@ -185,7 +191,7 @@ class VersionedStore:
 
     def live(self, key: str) -> Version | None:
         """Return the key as it is now, or None."""
-        latest = self._latest.get(key)
+        latest = self.latest.get(key)
         return None if latest is None or latest.value is None else latest
 
     def at(self, key: str, revision: int) -> Version | None:
@@ -193,7 +199,7 @@ class VersionedStore:
 
         Costs the versions of this key that came later.
         """
-        version = self._latest.get(key)
+        version = self.latest.get(key)
         while version is not None and version.revision > revision:
             version = version.previous
         return None if version is None or version.value is None else version
@@ -205,7 +211,7 @@ class VersionedStore:
     def history(self, key: str, after: int) -> list[Version]:
         """Return the kept versions of a key later than revision ``after``, oldest first."""
         versions: list[Version] = []
-        version = self._latest.get(key)
+        version = self.latest.get(key)
         while version is not None and version.revision > after:
             # A deletion at or before oldest may linger behind a later version; it says nothing.
             if version.value is not None or version.revision > self.oldest:

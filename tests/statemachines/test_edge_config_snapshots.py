@@ -106,3 +106,20 @@ def test_snapshot_of_large_retention_settles_at_once_and_shows_no_later_retentio
         machine.apply(command, Stamp(2, 0, 0))
     machine.apply(client.delete_command("k3"), Stamp(3, 0, 0))
     assert list(chunks) == right
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_put_leaves_what_a_transaction_of_that_put_leaves(seed: int) -> None:
+    rng = Random(seed)
+    alone, together = EdgeConfig(LIMITS), EdgeConfig(LIMITS)
+    for number in range(200):
+        key, at = f"k{rng.randrange(20):02}", Stamp(number + 1, 0, number)
+        if rng.random() < 0.2:
+            alone.apply(client.delete_command(key), at)
+            together.apply(client.delete_command(key), at)
+        else:
+            put = Put(key, b"%d" % number)
+            alone.apply(client.put_command(put.key, put.value), at)
+            together.apply(client.transaction_command([], [put]), at)
+    assert list(alone.snapshot()) == list(together.snapshot())
+    assert alone.query(client.stats_query()) == together.query(client.stats_query())
