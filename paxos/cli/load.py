@@ -218,14 +218,16 @@ async def _operate(client: Client, workload: Workload, *, reading: bool) -> Outc
 async def _measure(
     target: Target, load: Load, run: _Run, progress: Callable[[float], None]
 ) -> tuple[Tally, Window]:
-    before = await _cpu_of_replicas(target)
+    before, leader_before = await _cpu_of_replicas(target)
     run.tally = tally = Tally()
     started, cpu_before = time.perf_counter(), time.process_time()
     await _run_for(load.duration_s, load.warmup_s, progress)
     run.tally = None
     seconds, cpu = time.perf_counter() - started, time.process_time() - cpu_before
-    after = await _cpu_of_replicas(target)
-    return tally, Window(seconds, cpu, server_cpu(before, after))
+    after, leader = await _cpu_of_replicas(target)
+    if leader != leader_before:
+        leader = None
+    return tally, Window(seconds, cpu, server_cpu(before, after), leader)
 
 
 async def _run_for(seconds: float, over: float, progress: Callable[[float], None]) -> None:
@@ -235,9 +237,12 @@ async def _run_for(seconds: float, over: float, progress: Callable[[float], None
         await trio.sleep(min(left, RETRY_S))
 
 
-async def _cpu_of_replicas(target: Target) -> dict[str, float | None]:
-    answers = await ask_statuses(target)
-    return {
-        answer.url: None if answer.document is None else float(answer.document["cpu_s"])
-        for answer in answers
+async def _cpu_of_replicas(target: Target) -> tuple[dict[str, float | None], str | None]:
+    """Return what each replica has used so far, by URL, and the URL of the one that leads."""
+    documents = {answer.url: answer.document for answer in await ask_statuses(target)}
+    used = {
+        url: None if document is None else float(document["cpu_s"])
+        for url, document in documents.items()
     }
+    leaders = [url for url, told in documents.items() if told and told["role"] == "leader"]
+    return used, leaders[0] if len(leaders) == 1 else None

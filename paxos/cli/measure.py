@@ -10,6 +10,7 @@ import math
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any
 
 
@@ -50,12 +51,14 @@ class Window:
     Attributes:
         seconds: How long it was open.
         client_cpu_s: CPU seconds of this process.
-        server_cpu_s: CPU seconds of all replicas together; None if one of them did not say.
+        server_cpu_s: CPU seconds of each replica by its URL; None if one of them did not say.
+        leader: URL of the replica that led from begin to end; None if there was no such one.
     """
 
     seconds: float
     client_cpu_s: float
-    server_cpu_s: float | None
+    server_cpu_s: Mapping[str, float] | None
+    leader: str | None
 
 
 def report(load: Load, tally: Tally, window: Window) -> dict[str, Any]:
@@ -69,6 +72,7 @@ def report(load: Load, tally: Tally, window: Window) -> dict[str, Any]:
         "seconds": round(window.seconds, 3),
         "ops_s": round(ops / window.seconds, 1),
         "p50_ms": _milliseconds(percentile(latencies, 0.50)),
+        "p90_ms": _milliseconds(percentile(latencies, 0.90)),
         "p99_ms": _milliseconds(percentile(latencies, 0.99)),
         "p999_ms": _milliseconds(percentile(latencies, 0.999)),
         "connections": load.connections,
@@ -76,11 +80,7 @@ def report(load: Load, tally: Tally, window: Window) -> dict[str, Any]:
         "value_size": load.value_size,
         "read_ratio": load.read_ratio,
         "client_cpu_s": round(window.client_cpu_s, 3),
-        "srv_cpu_s_per_1000": (
-            round(window.server_cpu_s * 1000 / ops, 6)
-            if window.server_cpu_s is not None and ops
-            else None
-        ),
+        **_server_cpu_fields(window, ops),
     }
 
 
@@ -93,18 +93,35 @@ def percentile(ordered: Sequence[float], share: float) -> float | None:
 
 def server_cpu(
     before: Mapping[str, float | None], after: Mapping[str, float | None]
-) -> float | None:
-    """Return the CPU seconds all replicas used between two askings, or None if one did not say.
+) -> dict[str, float] | None:
+    """Return the CPU seconds each replica used between two askings, or None if one did not say.
 
     A process whose clock went back was started anew in between: what it used is not known.
     """
-    total = 0.0
+    used = {}
     for url, started in before.items():
         ended = after.get(url)
         if started is None or ended is None or ended < started:
             return None
-        total += ended - started
-    return total
+        used[url] = ended - started
+    return used
+
+
+def _server_cpu_fields(window: Window, ops: int) -> dict[str, float | None]:
+    used_s = window.server_cpu_s or {}
+    led_s = used_s.get(window.leader or "")
+    followed_s = [seconds for url, seconds in used_s.items() if url != window.leader]
+    return {
+        "srv_cpu_s_per_1000": _per_1000(sum(used_s.values()) if used_s else None, ops),
+        "leader_cpu_s_per_1000": _per_1000(led_s, ops),
+        "follower_cpu_s_per_1000": _per_1000(
+            fmean(followed_s) if followed_s and led_s is not None else None, ops
+        ),
+    }
+
+
+def _per_1000(seconds: float | None, ops: int) -> float | None:
+    return round(seconds * 1000 / ops, 6) if seconds is not None and ops else None
 
 
 def _milliseconds(seconds: float | None) -> float | None:

@@ -15,6 +15,7 @@ FIELDS = {
     "seconds",
     "ops_s",
     "p50_ms",
+    "p90_ms",
     "p99_ms",
     "p999_ms",
     "connections",
@@ -23,6 +24,8 @@ FIELDS = {
     "read_ratio",
     "client_cpu_s",
     "srv_cpu_s_per_1000",
+    "leader_cpu_s_per_1000",
+    "follower_cpu_s_per_1000",
 }
 
 
@@ -45,10 +48,13 @@ def test_bench_over_real_replicas_reports_what_it_measured(
     assert told["errors"] == told["unknown"] == 0
     assert told["seconds"] >= 0.3
     assert told["ops_s"] == pytest.approx(told["ops"] / told["seconds"], rel=0.01)
-    assert 0 < told["p50_ms"] <= told["p99_ms"] <= told["p999_ms"]
+    assert 0 < told["p50_ms"] <= told["p90_ms"] <= told["p99_ms"] <= told["p999_ms"]
     assert (told["connections"], told["outstanding"], told["value_size"]) == (2, 8, 64)
     assert told["client_cpu_s"] > 0
     assert told["srv_cpu_s_per_1000"] > 0
+    assert told["leader_cpu_s_per_1000"] + 2 * told["follower_cpu_s_per_1000"] == pytest.approx(
+        told["srv_cpu_s_per_1000"], rel=0.01
+    )
 
 
 def test_bench_writes_values_of_the_size_asked_for(tcp_cluster: Replicas) -> None:
