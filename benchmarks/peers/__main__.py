@@ -6,20 +6,25 @@ import json
 import signal
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import get_args
 
 import click
 
+from benchmarks.peers import plan, report
 from benchmarks.peers.children import ClusterFailed
 from benchmarks.peers.etcd import Etcd
+from benchmarks.peers.figures import Figures
 from benchmarks.peers.floor import floor
 from benchmarks.peers.machine import description
-from benchmarks.peers.measurement import Load, Operation, Row, System
+from benchmarks.peers.measurement import RunRecord, System, as_record
 from benchmarks.peers.ours import KINDS, Ours
+from benchmarks.peers.plan import Timing
+from benchmarks.peers.progress import Progress, say
 from benchmarks.peers.pysyncobj_cluster import PySyncObj
-from benchmarks.peers.report import run_as_json, table
-from benchmarks.peers.rounds import measure_system, order
+from benchmarks.peers.rounds import ClusterPart, measure_loads, order
 from benchmarks.peers.zookeeper import ZooKeeper
 
 _SYSTEMS: tuple[System, ...] = (
@@ -39,12 +44,131 @@ DEFAULT_SYSTEMS = (
     "pysyncobj-journal",
 )
 
+CLUSTER_PARTS: Mapping[str, ClusterPart] = {}
+"""The parts of a run that are no loads, by name; each system may leave some out."""
 
-def chosen(names: tuple[str, ...]) -> tuple[list[System], dict[str, list[str]]]:
+PARTS = (*plan.PARTS, *CLUSTER_PARTS)
+"""All parts of a run, by name."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is measured, and how.
+
+    Attributes:
+        systems: Those that can run.
+        parts: Names of ``PARTS``.
+        levels: Numbers of outstanding operations.
+        rounds: How often.
+        timing: How long each load runs.
+        quiet_s: How long to wait for a quiet machine before each load.
+        directory: Where clusters keep their data; None for the system's place.
+    """
+
+    systems: Sequence[System]
+    parts: Sequence[str]
+    levels: Sequence[int]
+    rounds: int
+    timing: Timing
+    quiet_s: float
+    directory: Path | None
+
+    def cluster_parts(self, number: int, system: System) -> dict[str, ClusterPart]:
+        """Return the parts that are no loads, of one system in one round."""
+        return {
+            name: part
+            for name, part in CLUSTER_PARTS.items()
+            if name in self.parts and name not in system.leaves_out and number <= part.rounds_max
+        }
+
+    def estimate_s(self) -> float:
+        """Return about how long it takes."""
+        numbers = range(1, self.rounds + 1)
+        return sum(self._system_s(number, system) for number in numbers for system in self.systems)
+
+    def _system_s(self, number: int, system: System) -> float:
+        loads = plan.loads_for(system, self.parts, self.levels, self.timing)
+        lives = sum(part.estimate_s for part in self.cluster_parts(number, system).values())
+        return sum(map(plan.load_s, loads)) + plan.CLUSTER_S * bool(loads) + lives
+
+
+def measure_round(number: int, options: Options, record: RunRecord, progress: Progress) -> bool:
+    """Measure every system once into the record; return whether all of it succeeded."""
+    record["floors"].append(floor(options.directory))
+    succeeded = True
+    for system in order(number, options.systems):
+        where = f"round {number} of {options.rounds}, {system.name}"
+        try:
+            _measure_loads(number, system, options, record, progress, where)
+        except ClusterFailed as failure:
+            succeeded = False
+            say(f"{where} failed: {failure}")
+        for name, part in options.cluster_parts(number, system).items():
+            try:
+                part.measure(record, system, number, options.directory)
+            except ClusterFailed as failure:
+                succeeded = False
+                say(f"{where}, {name} failed: {failure}")
+            progress.done(part.estimate_s, f"{where}, {name}")
+    return succeeded
+
+
+def _measure_loads(
+    number: int,
+    system: System,
+    options: Options,
+    record: RunRecord,
+    progress: Progress,
+    where: str,
+) -> None:
+    loads = plan.loads_for(system, options.parts, options.levels, options.timing)
+    if not loads:
+        return
+    starting_s = plan.CLUSTER_S
+    for row in measure_loads(number, system, loads, options.directory, options.quiet_s):
+        record["measurements"].append(as_record(row))
+        mark = f", disturbed: {row.other_cores:.1f} other cores" if row.disturbed else ""
+        progress.done(
+            starting_s + plan.load_s(row.load),
+            f"{where}, {row.load.operation} at {row.load.outstanding}, {row.load.value_size} bytes:"
+            f" {row.measurement.ops_s:,.0f}/s{mark}",
+        )
+        starting_s = 0.0
+
+
+def new_record(options: Options, missing: Mapping[str, list[str]]) -> RunRecord:
+    """Return the record of a run that has not measured anything yet."""
+    left_out = {
+        system.name: {
+            name: reason for name, reason in system.leaves_out.items() if name in options.parts
+        }
+        for system in options.systems
+    }
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "rounds": options.rounds,
+        "machine": description(options.directory or Path(tempfile.gettempdir())),
+        "versions": {system.name: system.version() for system in options.systems},
+        "missing": dict(missing),
+        "left_out": {name: parts for name, parts in left_out.items() if parts},
+        "floors": [],
+        "measurements": [],
+        "failover": [],
+        "memory": [],
+        "restart": [],
+    }
+
+
+def chosen(names: Sequence[str]) -> tuple[list[System], dict[str, list[str]]]:
     """Return the named systems that can run, and what is missing for the others."""
     systems = [SYSTEMS[name] for name in names]
     missing = {system.name: what for system in systems if (what := system.missing())}
     return [system for system in systems if system.name not in missing], missing
+
+
+def write_record(record: RunRecord, path: Path) -> None:
+    """Write everything about a run to a file."""
+    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 @click.command(context_settings={"show_default": True})
@@ -56,27 +180,25 @@ def chosen(names: tuple[str, ...]) -> tuple[list[System], dict[str, list[str]]]:
     default=DEFAULT_SYSTEMS,
     help="What to measure; may be repeated.",
 )
-@click.option("--rounds", default=5, type=click.IntRange(1), help="Figures are medians of these.")
+@click.option(
+    "--part",
+    "parts",
+    multiple=True,
+    type=click.Choice(PARTS),
+    default=PARTS,
+    help="What to measure of it; may be repeated.",
+)
 @click.option(
     "--outstanding",
     "levels",
     multiple=True,
     type=click.IntRange(1),
-    default=(1, 16, 64, 256, 1024),
-    help="Operations under way at once; may be repeated.",
+    default=plan.LEVELS,
+    help="Only loads with so many operations under way at once; may be repeated.",
 )
-@click.option(
-    "--operation",
-    "operations",
-    multiple=True,
-    type=click.Choice(get_args(Operation)),
-    default=get_args(Operation),
-    help="Reads are linearizable; may be repeated.",
-)
-@click.option("--connections", default=8, type=click.IntRange(1), help="Client connections.")
-@click.option("--value-size", default=64, type=click.IntRange(1), help="Bytes.")
-@click.option("--duration", default=5.0, help="Seconds that count, for each load.")
-@click.option("--warmup", default=2.0, help="Seconds before them.")
+@click.option("--rounds", default=5, type=click.IntRange(1), help="Figures are medians of these.")
+@click.option("--duration", default=3.0, help="Seconds that count, for each load.")
+@click.option("--warmup", default=1.5, help="Seconds before them.")
 @click.option("--quiet", default=10.0, help="Seconds to wait for quiet before each load.")
 @click.option(
     "--directory",
@@ -87,16 +209,14 @@ def chosen(names: tuple[str, ...]) -> tuple[list[System], dict[str, list[str]]]:
     "--json",
     "json_file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write everything measured to this file.",
+    help="Write everything measured to this file, after each round.",
 )
 def main(
     *,
     names: tuple[str, ...],
-    rounds: int,
+    parts: tuple[str, ...],
     levels: tuple[int, ...],
-    operations: tuple[Operation, ...],
-    connections: int,
-    value_size: int,
+    rounds: int,
     duration: float,
     warmup: float,
     quiet: float,
@@ -105,56 +225,25 @@ def main(
 ) -> None:
     """Measure this project beside its peers: three nodes each, on loopback, in one run.
 
-    Closed loops of durable writes, and of linearizable reads if asked for. Rounds are interleaved;
-    figures are medians. A system that is not installed is named and left out.
+    Without options, everything. Rounds are interleaved; figures are medians. A system that is not
+    installed is named and left out.
     """
     systems, missing = chosen(names)
     for name, what in missing.items():
         say(f"left out: {name}; missing: {', '.join(what)}")
     if not systems:
         sys.exit(2)
-    loads = [
-        Load(operation, level, connections, value_size, warmup, duration)
-        for operation in operations
-        for level in levels
-    ]
-    floors: list[dict[str, float]] = []
-    rows: list[Row] = []
-    failed = False
+    options = Options(systems, parts, levels, rounds, Timing(warmup, duration), quiet, directory)
+    record = new_record(options, missing)
+    progress = Progress(options.estimate_s())
+    succeeded = True
     for number in range(1, rounds + 1):
-        floors.append(floor(directory))
-        for system in order(number, systems):
-            try:
-                for row in measure_system(number, system, loads, directory, quiet):
-                    rows.append(row)
-                    say(progress(row, rounds))
-            except ClusterFailed as failure:
-                failed = True
-                say(f"round {number}, {system.name} failed: {failure}")
-    machine = description(directory or Path(tempfile.gettempdir()))
-    versions = {system.name: system.version() for system in systems}
-    result = run_as_json(machine, versions, missing, floors, rows)
-    if json_file is not None:
-        json_file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    for part in (machine, versions, floors[-1]):
-        print(", ".join(f"{key}: {value}" for key, value in part.items()))
-    print(f"\n{table(rows)}")
-    if failed:
+        succeeded &= measure_round(number, options, record, progress)
+        if json_file is not None:
+            write_record(record, json_file)
+    print(report.text(Figures(record)))
+    if not succeeded:
         sys.exit(1)
-
-
-def progress(row: Row, rounds: int) -> str:
-    """Return one line about a measurement."""
-    mark = f", disturbed: {row.other_cores:.1f} other cores" if row.disturbed else ""
-    return (
-        f"round {row.round} of {rounds}, {row.system}, {row.load.operation}"
-        f" at {row.load.outstanding}: {row.measurement.ops_s:,.0f}/s{mark}"
-    )
-
-
-def say(text: str) -> None:
-    """Print to standard error: standard output is for the table."""
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

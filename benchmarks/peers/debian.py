@@ -1,4 +1,4 @@
-"""Where Debian put what a peer is built from, and where we put what we build of it."""
+"""Where Debian put what a peer's load generator is built from, and where we put what we build."""
 
 from __future__ import annotations
 
@@ -7,6 +7,14 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 BUILD = HERE / "build"
+
+
+def is_built(product: Path, source: Path) -> bool:
+    """Whether a file was made from a directory of sources as they are now."""
+    if not product.exists():
+        return False
+    made = product.stat().st_mtime
+    return all(file.stat().st_mtime <= made for file in source.iterdir())
 
 
 def packaged_file(package: str, suffix: str) -> str:

@@ -10,18 +10,19 @@ import os
 import shutil
 import subprocess
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.children import HOST, Children, children, free_ports
-from benchmarks.peers.debian import BUILD, HERE, packaged_file
+from benchmarks.peers.debian import BUILD, HERE, is_built, packaged_file
 from benchmarks.peers.generator import run_generator
 from benchmarks.peers.measurement import Load, Measurement
 
 CLIENT = "/src/go.etcd.io/etcd/clientv3"
+SOURCE = HERE / "etcd_load"
 PROGRAM = BUILD / "etcd-load"
 
 
@@ -30,13 +31,14 @@ class Etcd:
 
     name = "etcd"
     client = "Go clientv3"
+    leaves_out: Mapping[str, str] = {}
 
     def missing(self) -> list[str]:
         """Return what is not installed."""
         missing = []
         if not shutil.which("etcd"):
             missing.append("etcd (Debian: etcd-server)")
-        if not PROGRAM.exists():
+        if not is_built(PROGRAM, SOURCE):
             if not shutil.which("go"):
                 missing.append("go (Debian: golang-go)")
             if not _go_path():
@@ -76,7 +78,6 @@ class EtcdCluster:
         ]
         for index in range(3):
             owned.wait_for(partial(self._range, index), f"answer from etcd node {index}")
-        self._leader = owned.wait_for(self._find_leader, "etcd leader")
 
     @property
     def pids(self) -> list[int]:
@@ -85,9 +86,10 @@ class EtcdCluster:
 
     def measure(self, load: Load) -> Measurement:
         """Drive the leader."""
+        leader = self._owned.wait_for(self._find_leader, "etcd leader")
         command = {
-            "-mode": "put" if load.operation == "write" else "get",
-            "-endpoints": self._clients[self._leader],
+            "-read-share": load.read_share,
+            "-endpoints": self._clients[leader],
             "-outstanding": load.outstanding,
             "-connections": load.connections,
             "-value-size": load.value_size,
@@ -95,7 +97,7 @@ class EtcdCluster:
             "-warmup": f"{load.warmup_s}s",
         }
         options = [str(word) for pair in command.items() for word in pair]
-        return run_generator(self._owned, [str(PROGRAM), *options], self.pids)
+        return run_generator(self._owned, [str(PROGRAM), *options], self.pids, leader)
 
     def _find_leader(self) -> int | None:
         statuses = [self._call(index, "maintenance/status", {}) for index in range(3)]
@@ -137,11 +139,14 @@ def _go_path() -> str:
 
 
 def _build() -> None:
-    """Build the load generator, once, against the packaged client and nothing from the net."""
-    if PROGRAM.exists():
+    """Build the load generator, once per change of it.
+
+    It is built against the packaged client, and nothing comes from the net.
+    """
+    if is_built(PROGRAM, SOURCE):
         return
     source = BUILD / "go" / "src" / "etcd_load"
-    shutil.copytree(HERE / "etcd_load", source, dirs_exist_ok=True)
+    shutil.copytree(SOURCE, source, dirs_exist_ok=True)
     environment = {
         **os.environ,
         "GO111MODULE": "off",

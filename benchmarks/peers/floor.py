@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from benchmarks.peers.children import HOST, children
+from benchmarks.peers.measurement import FloorRecord
 from benchmarks.peers.replicated_floor import replicated_writes
 
 SYNCS = 1000
@@ -23,7 +24,7 @@ ROUND_TRIPS = 5000
 ROUND_TRIP_BYTES = 100
 
 
-def floor(parent: Path | None) -> dict[str, float]:
+def floor(parent: Path | None) -> FloorRecord:
     """Return medians in milliseconds: ``sync_ms``, ``round_trip_ms`` and ``replicated_ms``."""
     with children("floor", parent) as owned:
         syncs = _syncs(owned.directory / "file")

@@ -32,22 +32,22 @@ class Usage:
     def __init__(self, pids: Sequence[int]) -> None:
         self._pids = list(pids)
         self._started = time.monotonic()
-        self._servers = self._servers_s()
+        self._servers = self._clocks_s()
         self._own = _own_s()
         self._busy = busy_s()
 
-    def servers_s(self) -> float:
-        """Return the CPU seconds the servers have used since."""
-        return self._servers_s() - self._servers
+    def each_server_s(self) -> list[float]:
+        """Return the CPU seconds each server has used since."""
+        return [now - then for now, then in zip(self._clocks_s(), self._servers, strict=True)]
 
     def other_cores(self) -> float:
         """Return the processors that neither the servers nor we have used since, on average."""
         seconds = time.monotonic() - self._started
-        accounted = self.servers_s() + _own_s() - self._own
+        accounted = sum(self.each_server_s()) + _own_s() - self._own
         return max(0.0, (busy_s() - self._busy - accounted) / seconds)
 
-    def _servers_s(self) -> float:
-        return sum(map(cpu_s, self._pids))
+    def _clocks_s(self) -> list[float]:
+        return [cpu_s(pid) for pid in self._pids]
 
 
 def _own_s() -> float:

@@ -8,16 +8,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from benchmarks.peers import minimal_load
 from benchmarks.peers.children import Children, ClusterFailed, children, free_ports
-from benchmarks.peers.measurement import Load, Measurement
+from benchmarks.peers.measurement import Latency, Load, Measurement, ServerCpu
 
 PAXOS = (sys.executable, "-m", "paxos.cli")
 AWAIT = "--awaiting"
@@ -35,6 +35,7 @@ class Kind:
         transport: ``tcp`` or ``ws``.
         machines: State machines beside the edge configuration, as ``paxos init`` takes them.
         load: The program that puts the load, and options of its own.
+        leaves_out: Parts of a run it has no share in, each with the reason.
     """
 
     name: str
@@ -42,11 +43,20 @@ class Kind:
     transport: str = "tcp"
     machines: tuple[str, ...] = ()
     load: tuple[str, ...] = (*PAXOS, "bench")
+    leaves_out: Mapping[str, str] = field(default_factory=dict)
 
 
 KINDS = (
     Kind("ours", "edge configuration, many operations per call"),
-    Kind("ours-awaiting", "edge configuration, each call awaited", load=(*PAXOS, "bench", AWAIT)),
+    Kind(
+        "ours-awaiting",
+        "edge configuration, each call awaited",
+        load=(*PAXOS, "bench", AWAIT),
+        leaves_out=dict.fromkeys(
+            ("reads", "mixed"), "as for ours: where reads are asked for, each call is awaited"
+        )
+        | dict.fromkeys(("failover", "memory", "restart"), "as for ours: the servers are the same"),
+    ),
     Kind(
         "ours-minimal",
         "minimal key-value machine, many operations per call",
@@ -64,6 +74,7 @@ class Ours:
         self._kind = kind
         self.name = kind.name
         self.client = kind.client
+        self.leaves_out = kind.leaves_out
 
     def missing(self) -> list[str]:
         """Nothing can be: we run from here."""
@@ -115,7 +126,7 @@ class OurCluster:
             "--value-size": load.value_size,
             "--warmup": load.warmup_s,
             "--duration": load.duration_s,
-            "--read-ratio": 0 if load.operation == "write" else 1,
+            "--read-ratio": load.read_share,
         }
         words = [str(word) for pair in options.items() for word in pair]
         printed = json.loads(_run(self._owned.directory, [*self._load, *words, "--json"]))
@@ -123,10 +134,11 @@ class OurCluster:
             ops=printed["ops"],
             errors=printed["errors"] + printed["unknown"],
             seconds=printed["seconds"],
-            p50_ms=printed["p50_ms"],
-            p99_ms=printed["p99_ms"],
-            client_cores=printed["client_cpu_s"] / printed["seconds"],
-            srv_cpu_s_per_1000=printed["srv_cpu_s_per_1000"],
+            latency=Latency(*(printed[f"{name}_ms"] for name in ("p50", "p90", "p99", "p999"))),
+            client_cpu_s=printed["client_cpu_s"],
+            server_cpu=ServerCpu(
+                *(printed[f"{name}_cpu_s_per_1000"] for name in ("srv", "leader", "follower"))
+            ),
         )
 
     def _find_leader(self) -> int | None:

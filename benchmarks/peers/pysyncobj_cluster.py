@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.children import HOST, Children, ClusterFailed, children, free_ports
+from benchmarks.peers.generator import measurement
 from benchmarks.peers.machine import Usage
 from benchmarks.peers.measurement import Load, Measurement
 
@@ -32,6 +33,7 @@ class PySyncObj:
     """
 
     client = "inside the leader"
+    leaves_out: Mapping[str, str] = {}
 
     def __init__(self, *, journal: bool) -> None:
         self._journal = journal
@@ -86,7 +88,8 @@ class PySyncObjCluster:
         _tell(
             process,
             {
-                "command": load.operation,
+                "command": "load",
+                "read_share": load.read_share,
                 "outstanding": load.outstanding,
                 "value_size": load.value_size,
                 "warmup_s": load.warmup_s,
@@ -101,17 +104,9 @@ class PySyncObjCluster:
                 break
         if usage is None:
             raise ClusterFailed("PySyncObj ended under load")
-        servers_s = usage.servers_s()
-        result = _told(process)
-        return Measurement(
-            ops=result["n"],
-            errors=result["errors"],
-            seconds=result["secs"],
-            p50_ms=result["p50_ms"],
-            p99_ms=result["p99_ms"],
-            client_cores=0.0,  # it is in the servers' share
-            srv_cpu_s_per_1000=round(servers_s * 1000 / result["n"], 4) if result["n"] else None,
-        )
+        servers_s = usage.each_server_s()
+        # The load's CPU time is in the leader's share.
+        return measurement(_told(process), servers_s, self._leader)
 
     def _find_leader(self) -> int | None:
         """Return the leader, once all three are ready and name the same one."""

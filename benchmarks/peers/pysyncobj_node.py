@@ -56,7 +56,7 @@ class ClosedLoop:
     def __init__(self, dictionary: Any, reads: Any, request: dict[str, Any]) -> None:
         self._dictionary = dictionary
         self._reads = reads
-        self._reading = request["command"] == "read"
+        self._read_share = request["read_share"]
         self._live = request["outstanding"]
         self._value = "v" * request["value_size"]
         self._warmup_s = request["warmup_s"]
@@ -88,7 +88,9 @@ class ClosedLoop:
             "errors": self._errors,
             "secs": seconds,
             "p50_ms": _milliseconds(ordered, 0.5),
+            "p90_ms": _milliseconds(ordered, 0.9),
             "p99_ms": _milliseconds(ordered, 0.99),
+            "p999_ms": _milliseconds(ordered, 0.999),
         }
 
     def _next(self) -> None:
@@ -103,7 +105,7 @@ class ClosedLoop:
             self._ended(started, error)
 
         key = self._random.choice(KEYS)
-        if self._reading:
+        if self._random.random() < self._read_share:
             self._reads.read(key, callback=ended)
         else:
             self._dictionary.set(key, self._value, callback=ended)

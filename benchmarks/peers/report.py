@@ -1,113 +1,205 @@
-"""Medians of rounds as Markdown tables, and a run as one JSON object."""
+"""A run's figures as Markdown: what the terminal shows and what the page has. Pure."""
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
 
-from benchmarks.peers.measurement import Load, Measurement, Row, as_json
+from benchmarks.peers.figures import Field, Figures, median, ratio
+from benchmarks.peers.plan import PARTS, Shape
+from benchmarks.peers.targets import evaluate
 
 BASE = "etcd"
-"""The system that ratios are taken of."""
+"""The system that rates are compared with."""
 
-COLUMNS = (
-    "system",
-    "client",
-    "operation",
-    "outstanding",
-    "ops/s",
-    f"of {BASE}'s",
-    "p50 ms",
-    "p99 ms",
-    "server CPU s per 1,000",
-    "client cores",
-    "errors",
-    "rounds",
+TITLES: Mapping[str, str] = {
+    "writes": "Durable writes, 64-byte values",
+    "reads": "Linearizable reads, 64-byte values",
+    "mixed": "Half writes, half reads, 64-byte values",
+    "sizes": "Durable writes of larger values",
+}
+FLOORS: Mapping[Literal["sync_ms", "round_trip_ms", "replicated_ms"], str] = {
+    "sync_ms": "a sync of a small write",
+    "round_trip_ms": "a round trip on loopback",
+    "replicated_ms": "a replicated write by blocking calls and nothing else",
+}
+LATENCIES: tuple[Field, ...] = ("p50_ms", "p90_ms", "p99_ms", "p999_ms")
+COSTS: tuple[Field, ...] = (
+    "leader_cpu_s_per_1000",
+    "follower_cpu_s_per_1000",
+    "srv_cpu_s_per_1000",
+    "client_cpu_s_per_1000",
 )
 
 
-def table(rows: Sequence[Row]) -> str:
-    """Return a table of medians (and the range, for ops/s), one line per system and load.
-
-    Rounds that other work disturbed are left out, unless all were: then all count, marked ``*``.
-    """
-    lines = [_line(COLUMNS), _line(["---"] * len(COLUMNS))]
-    rates = {(row.system, row.round, row.load): row.measurement.ops_s for row in rows}
-    for group in _groups(rows):
-        used = [row for row in group if not row.disturbed] or group
-        lines.append(_line(_cells(group, used, rates)))
-    return "\n".join(lines)
-
-
-def _groups(rows: Sequence[Row]) -> list[list[Row]]:
-    """Return the rows of each system and load, in the order of the loads."""
-    groups: dict[tuple[str, Load], list[Row]] = {}
-    for row in rows:
-        groups.setdefault((row.system, row.load), []).append(row)
-    loads = list(dict.fromkeys(row.load for row in rows))
-    return sorted(groups.values(), key=lambda group: loads.index(group[0].load))
+def sections(figures: Figures) -> Iterable[tuple[str, str]]:
+    """Return the title and the Markdown of everything that was measured."""
+    yield "Machine and versions", machine(figures)
+    yield "Targets", target_table(figures)
+    for part, shapes in PARTS.items():
+        measured = [shape for shape in shapes if shape in figures.shapes()]
+        if measured:
+            yield TITLES[part], rate_table(figures, measured)
+    if figures.shapes():
+        yield "CPU time for 1,000 operations", cpu_table(figures)
+        yield "The load generators", generator_table(figures)
+    lives = life_table(figures)
+    if lives:
+        yield "Fail-over, memory and restart", lives
 
 
-def _cells(
-    group: Sequence[Row], used: Sequence[Row], rates: dict[tuple[str, int, Load], float]
-) -> list[str]:
-    first = group[0]
-    mark = "*" if used[0].disturbed else ""
-    ratios = [
-        row.measurement.ops_s / base
-        for row in used
-        if (base := rates.get((BASE, row.round, row.load)))
+def text(figures: Figures) -> str:
+    """Return everything as one text for a terminal."""
+    return "\n\n".join(f"## {title}\n\n{body}" for title, body in sections(figures))
+
+
+def machine(figures: Figures) -> str:
+    """Return where it was measured and what, what the machine itself asks, and what is not here."""
+    record = figures.record
+    floors = ", ".join(
+        f"{what} {number(median([each[field] for each in record['floors']]))} ms"
+        for field, what in FLOORS.items()
+    )
+    clients = {row["system"]: row["client"] for row in record["measurements"]}
+    lines = [
+        f"{record['date']}, rounds: {record['rounds']}; "
+        + ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in record["machine"].items()),
+        f"floors: {floors}",
+        *(
+            f"{system}, version {version}; client: {clients.get(system, 'none')}"
+            for system, version in record["versions"].items()
+        ),
+        *(
+            f"not measured: {system}; not installed: {', '.join(what)}"
+            for system, what in record["missing"].items()
+        ),
+        *(
+            f"{system} leaves out {part}: {reason}"
+            for system, parts in record["left_out"].items()
+            for part, reason in parts.items()
+        ),
     ]
+    disturbed = sum(row["disturbed"] for row in record["measurements"])
+    total = len(record["measurements"])
+    lines.append(f"disturbed by other work, also when repeated: {disturbed} of {total} loads")
+    return "\n".join(f"- {line}" for line in lines)
 
-    def median(value: Callable[[Measurement], float | None]) -> str:
-        return _number(_median([value(row.measurement) for row in used]))
 
-    each = [row.measurement.ops_s for row in used]
-    spread = f" ({_number(min(each))} to {_number(max(each))})" if len(each) > 1 else ""
-    return [
-        first.system,
-        first.client,
-        first.load.operation,
-        f"{first.load.outstanding:,}",
-        median(lambda one: one.ops_s) + spread + mark,
-        _number(_median(ratios)),
-        median(lambda one: one.p50_ms),
-        median(lambda one: one.p99_ms),
-        median(lambda one: one.srv_cpu_s_per_1000),
-        median(lambda one: one.client_cores),
-        str(sum(row.measurement.errors for row in used)),
-        f"{len(used)} of {len(group)}",
+def target_table(figures: Figures) -> str:
+    """Return every target with the figure of the run."""
+    rows = [
+        [
+            verdict.target.what,
+            verdict.target.system,
+            f"{verdict.target.sense} {number(verdict.target.bound)} {verdict.target.unit}",
+            number(verdict.measured),
+            "**missed**" if verdict.outcome == "missed" else verdict.outcome,
+        ]
+        for verdict in evaluate(figures)
     ]
+    return table(("asked", "of", "bound", "measured", "outcome"), rows)
 
 
-def _median(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.median(known) if known else None
+def rate_table(figures: Figures, shapes: Sequence[Shape]) -> str:
+    """Return rates and latencies: medians, with the least and the most of the rate."""
+    rows = []
+    for shape, system in _measured(figures, shapes):
+        rates = figures.values(system, shape, "ops_s")
+        base = figures.median(BASE, shape, "ops_s")
+        used = figures.rows(system, shape)
+        rows.append(
+            [
+                f"{shape.outstanding:,}",
+                f"{shape.value_size:,}",
+                system,
+                _spread(rates) + ("*" if used[0]["disturbed"] else ""),
+                number(ratio(median(rates), base)),
+                *(number(figures.median(system, shape, field)) for field in LATENCIES),
+                str(sum(row["errors"] for row in used)),
+                str(len(used)),
+            ]
+        )
+    percentiles = ("p50 ms", "p90 ms", "p99 ms", "p99.9 ms")
+    heads = ("outstanding", "bytes", "system", "operations/s", f"of {BASE}'s", *percentiles)
+    return table((*heads, "errors", "rounds"), rows)
 
 
-def _number(value: float | None) -> str:
+def cpu_table(figures: Figures) -> str:
+    """Return CPU milliseconds for 1,000 operations: who uses them."""
+    rows = []
+    for shape, system in _measured(figures, figures.shapes()):
+        costs = [figures.median(system, shape, field) for field in COSTS]
+        rows.append(
+            [
+                shape.operation,
+                f"{shape.outstanding:,}",
+                f"{shape.value_size:,}",
+                system,
+                *(number(None if cost is None else cost * 1000) for cost in costs),
+            ]
+        )
+    heads = ("operation", "outstanding", "bytes", "system")
+    return table((*heads, "leader", "each follower", "all servers", "client"), rows)
+
+
+def generator_table(figures: Figures) -> str:
+    """Return the most that each load generator used: below one core it is no bottleneck."""
+    rows = []
+    for system in figures.systems():
+        used = [
+            (cores, shape)
+            for shape in figures.shapes()
+            if (cores := figures.median(system, shape, "client_cores")) is not None
+        ]
+        if used:
+            cores, shape = max(used)
+            at = f"{shape.operation} at {shape.outstanding:,}, {shape.value_size:,} bytes"
+            rows.append([system, number(cores), at])
+        else:
+            rows.append([system, "in the leader's share", "-"])
+    return table(("system", "most cores of the client", "at"), rows)
+
+
+def life_table(figures: Figures) -> str:
+    """Return what was found beside loads; the empty text if nothing was."""
+    kinds = (
+        ("fail-over gap after SIGKILL of the leader, s", figures.failover_gaps_s),
+        ("largest replica after 100,000 writes, MiB", figures.resident_mib),
+        ("restart with 100,000 entries, loading the program, s", figures.imports_s),
+        ("the same, beyond that, s", figures.restarts_beyond_import_s),
+    )
+    rows = [
+        [what, system, _spread(values), str(len(values))]
+        for what, values_of in kinds
+        for system in figures.record["versions"]
+        if (values := values_of(system))
+    ]
+    return table(("what", "system", "median", "times"), rows) if rows else ""
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def number(value: float | None) -> str:
+    """Return three digits, or all in front of the point; a dash for what is not known."""
     if value is None:
         return "-"
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def _measured(figures: Figures, shapes: Iterable[Shape]) -> Iterable[tuple[Shape, str]]:
+    return (
+        (shape, system)
+        for shape in shapes
+        for system in figures.systems()
+        if figures.rows(system, shape)
+    )
 
 
-def run_as_json(
-    machine: dict[str, str | int],
-    versions: dict[str, str],
-    missing: dict[str, list[str]],
-    floors: list[dict[str, float]],
-    rows: Sequence[Row],
-) -> dict[str, Any]:
-    """Return everything about a run as one JSON object."""
-    return {
-        "machine": machine,
-        "versions": versions,
-        "missing": missing,
-        "floors": floors,
-        "measurements": [dict(as_json(row)) for row in rows],
-    }
+def _spread(values: Sequence[float]) -> str:
+    """Return the median, with the least and the most if there are several."""
+    middle = number(median(values))
+    return f"{middle} ({number(min(values))} to {number(max(values))})" if values[1:] else middle

@@ -1,19 +1,40 @@
 """The order of a run: every round has all systems, and no round has them in the order of the last.
 
-A cluster lives for one round, since a log and a heap that grow make later loads differ. A load that
-something else on the machine disturbed is measured once more.
+A cluster that is put under load lives for one round, since a log and a heap that grow make later
+loads differ. A load that something else on the machine disturbed is measured once more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.peers.machine import Usage, wait_until_quiet
-from benchmarks.peers.measurement import Cluster, Load, Row, System
+from benchmarks.peers.measurement import Cluster, Load, Row, RunRecord, System
+from benchmarks.peers.plan import VALUE_SIZE
 
 DISTURBED_CORES = 0.2
 """What others may use, on average over a load, for its figure to count."""
+
+FILL = Load("write", 64, 8, VALUE_SIZE, warmup_s=0.5, duration_s=1.0)
+"""Writes in front of reads, where no other load has written the keys."""
+
+
+@dataclass(frozen=True)
+class ClusterPart:
+    """A part of a run that is no load: it starts clusters of its own, and may kill their nodes.
+
+    Attributes:
+        measure: Adds what it finds of a system, in a round, to the record of the run; data goes
+            below the directory. Raises ``ClusterFailed``.
+        estimate_s: About how long that takes.
+        rounds_max: Only the first rounds have it, so many.
+    """
+
+    measure: Callable[[RunRecord, System, int, Path | None], None]
+    estimate_s: float
+    rounds_max: int
 
 
 def order(number: int, systems: Sequence[System]) -> list[System]:
@@ -22,7 +43,7 @@ def order(number: int, systems: Sequence[System]) -> list[System]:
     return [*systems[shift:], *systems[:shift]]
 
 
-def measure_system(
+def measure_loads(
     number: int,
     system: System,
     loads: Sequence[Load],
@@ -35,6 +56,8 @@ def measure_system(
         ClusterFailed: It did not start, or a load did not run.
     """
     with system.cluster(parent) as cluster:
+        if loads[0].operation != "write":
+            cluster.measure(FILL)
         for load in loads:
             yield _measure(number, system, cluster, load, quiet_timeout_s)
 

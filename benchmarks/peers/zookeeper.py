@@ -10,18 +10,19 @@ import re
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from benchmarks.peers.children import HOST, Children, children, free_ports
-from benchmarks.peers.debian import BUILD, HERE, packaged_file
+from benchmarks.peers.debian import BUILD, HERE, is_built, packaged_file
 from benchmarks.peers.generator import run_generator
 from benchmarks.peers.measurement import Load, Measurement
 
 CLASSES = BUILD / "zookeeper"
+SOURCE = HERE / "zookeeper_load"
 SERVER_HEAP = "-Xmx1000m"  # the default of upstream's own start script
 LOGGING = """\
 log4j.rootLogger=ERROR, F
@@ -38,6 +39,7 @@ class ZooKeeper:
 
     name = "zookeeper"
     client = "Java, asynchronous"
+    leaves_out: Mapping[str, str] = {}
 
     def missing(self) -> list[str]:
         """Return what is not installed."""
@@ -85,7 +87,6 @@ class ZooKeeperCluster:
         ]
         for index in range(3):
             owned.wait_for(partial(self._mode, index), f"answer from ZooKeeper node {index}")
-        self._leader = owned.wait_for(self._find_leader, "ZooKeeper leader")
 
     @property
     def pids(self) -> list[int]:
@@ -94,10 +95,11 @@ class ZooKeeperCluster:
 
     def measure(self, load: Load) -> Measurement:
         """Drive the leader; the client's own warm-up is a second longer, it is a JVM too."""
+        leader = self._owned.wait_for(self._find_leader, "ZooKeeper leader")
         wanted = replace(load, warmup_s=load.warmup_s + 1.0)
         arguments = [
-            f"{HOST}:{self._clients[self._leader]}",
-            "set" if wanted.operation == "write" else "syncget",
+            f"{HOST}:{self._clients[leader]}",
+            wanted.read_share,
             wanted.outstanding,
             wanted.connections,
             wanted.warmup_s,
@@ -106,7 +108,7 @@ class ZooKeeperCluster:
         ]
         command = _java("-Xmx512m", f"{CLASSES}:{self._owned.directory}:{_jar()}", "client")
         return run_generator(
-            self._owned, [*command, "ZooKeeperLoad", *map(str, arguments)], self.pids
+            self._owned, [*command, "ZooKeeperLoad", *map(str, arguments)], self.pids, leader
         )
 
     def _command(self, index: int, members: str) -> list[str]:
@@ -146,12 +148,12 @@ def _jar() -> str:
 
 
 def _compiled() -> bool:
-    return (CLASSES / "ZooKeeperLoad.class").exists()
+    return all(is_built(CLASSES / f"{file.stem}.class", SOURCE) for file in SOURCE.glob("*.java"))
 
 
 def _build() -> None:
-    """Compile the load generator, once."""
+    """Compile the load generator, once per change of it."""
     if not _compiled():
         CLASSES.mkdir(parents=True, exist_ok=True)
-        source = HERE / "zookeeper_load" / "ZooKeeperLoad.java"
-        subprocess.run(["javac", "-cp", _jar(), "-d", CLASSES, source], check=True)
+        sources = sorted(SOURCE.glob("*.java"))
+        subprocess.run(["javac", "-cp", _jar(), "-d", CLASSES, *sources], check=True)

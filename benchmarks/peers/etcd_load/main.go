@@ -1,6 +1,6 @@
 // A closed loop on etcd through clientv3: an operation that ends is followed by the next at once.
 //
-//	etcd_load -mode put|get -endpoints 127.0.0.1:2379 -outstanding 64 -connections 8
+//	etcd_load -read-share 0.5 -endpoints 127.0.0.1:2379 -outstanding 64 -connections 8
 //
 // Prints "measuring" and "done" on standard error around the window that counts, and one JSON object
 // on standard output. A get is linearizable, etcd's default.
@@ -27,7 +27,7 @@ import (
 const keyCount = 1000
 
 var (
-	mode        = flag.String("mode", "put", "put or get")
+	readShare   = flag.Float64("read-share", 0, "share of gets among the operations, 0 to 1")
 	endpoints   = flag.String("endpoints", "", "comma separated host:port")
 	outstanding = flag.Int("outstanding", 1, "operations under way at once, in total")
 	connections = flag.Int("connections", 8, "client connections, at most one per operation")
@@ -75,7 +75,8 @@ func main() {
 	sort.Slice(all, func(i, j int) bool { return all[i] < all[j] })
 	json.NewEncoder(os.Stdout).Encode(map[string]interface{}{
 		"n": len(all), "errors": failed, "secs": seconds, "cli_cpu_s": used,
-		"p50_ms": quantile(all, 0.5), "p99_ms": quantile(all, 0.99),
+		"p50_ms": quantile(all, 0.5), "p90_ms": quantile(all, 0.9),
+		"p99_ms": quantile(all, 0.99), "p999_ms": quantile(all, 0.999),
 	})
 }
 
@@ -101,12 +102,13 @@ func loop(client *clientv3.Client, seed int64) []time.Duration {
 	counted := make([]time.Duration, 0, 1<<14)
 	for atomic.LoadInt64(&stopping) == 0 {
 		key := fmt.Sprintf("k%015d", random.Intn(keyCount))
+		reading := random.Float64() < *readShare
 		started := time.Now()
 		var err error
-		if *mode == "put" {
-			_, err = client.Put(context.Background(), key, value)
-		} else {
+		if reading {
 			_, err = client.Get(context.Background(), key)
+		} else {
+			_, err = client.Put(context.Background(), key, value)
 		}
 		latency := time.Since(started)
 		if err != nil {

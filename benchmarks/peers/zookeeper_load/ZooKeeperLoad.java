@@ -1,7 +1,7 @@
 // A closed loop on ZooKeeper through its asynchronous client: an operation that ends is followed by
-// the next at once, from its callback.
+// the next at once, from its callback. A read is a sync followed by getData.
 //
-// Arguments: endpoints set|syncget outstanding sessions warmupSeconds durationSeconds valueSize
+// Arguments: endpoints readShare outstanding sessions warmupSeconds durationSeconds valueSize
 //
 // Prints "measuring" and "done" on standard error around the window that counts, and one JSON object
 // on standard output.
@@ -27,7 +27,7 @@ public class ZooKeeperLoad {
     static final AtomicInteger live = new AtomicInteger();
     static final CountDownLatch drained = new CountDownLatch(1);
     static volatile boolean measuring, stopping;
-    static boolean writing;
+    static double readShare;
     static byte[] value;
 
     /** One outstanding operation after another, and the latencies of those inside the window. */
@@ -50,13 +50,14 @@ public class ZooKeeperLoad {
                 return;
             }
             String path = paths[random.nextInt(KEY_COUNT)];
+            boolean reading = random.nextDouble() < readShare;
             started = System.nanoTime();
-            if (writing) {
-                client.setData(path, value, -1, (AsyncCallback.StatCallback) this, null);
-            } else {
+            if (reading) {
                 // Answered in order: the read sees what the sync waited for.
                 client.sync(path, (AsyncCallback.VoidCallback) this, null);
                 client.getData(path, false, (AsyncCallback.DataCallback) this, null);
+            } else {
+                client.setData(path, value, -1, (AsyncCallback.StatCallback) this, null);
             }
         }
 
@@ -85,7 +86,7 @@ public class ZooKeeperLoad {
 
     public static void main(String[] arguments) throws Exception {
         String[] endpoints = arguments[0].split(",");
-        writing = arguments[1].equals("set");
+        readShare = Double.parseDouble(arguments[1]);
         int outstanding = Integer.parseInt(arguments[2]);
         int sessions = Math.min(outstanding, Integer.parseInt(arguments[3]));
         long warmup = (long) (Double.parseDouble(arguments[4]) * 1000);
@@ -116,8 +117,9 @@ public class ZooKeeperLoad {
         long[] all = Arrays.stream(loops)
             .flatMapToLong(loop -> Arrays.stream(loop.latencies, 0, loop.count)).sorted().toArray();
         System.out.printf(Locale.ROOT, "{\"n\":%d,\"errors\":%d,\"secs\":%f,\"cli_cpu_s\":%f,"
-            + "\"p50_ms\":%f,\"p99_ms\":%f}%n", all.length, failed.get(), seconds, used,
-            quantile(all, 0.5), quantile(all, 0.99));
+            + "\"p50_ms\":%f,\"p90_ms\":%f,\"p99_ms\":%f,\"p999_ms\":%f}%n",
+            all.length, failed.get(), seconds, used,
+            quantile(all, 0.5), quantile(all, 0.9), quantile(all, 0.99), quantile(all, 0.999));
         System.out.flush();
         Runtime.getRuntime().halt(0);  // closing sessions in order would only take time
     }
@@ -131,12 +133,12 @@ public class ZooKeeperLoad {
         return client;
     }
 
-    /** Creates what is not there from an earlier run; any answer will do. */
+    /** Creates what is not there from an earlier run, empty; any answer will do. */
     static void createKeys(ZooKeeper client) throws Exception {
         CountDownLatch made = new CountDownLatch(KEY_COUNT);
         for (int i = 0; i < KEY_COUNT; i++) {
             paths[i] = String.format("/k%015d", i);
-            client.create(paths[i], value, ZooDefs.Ids.OPEN_ACL_UNSAFE, CreateMode.PERSISTENT,
+            client.create(paths[i], new byte[0], ZooDefs.Ids.OPEN_ACL_UNSAFE, CreateMode.PERSISTENT,
                 (status, path, context, name) -> made.countDown(), null);
         }
         if (!made.await(30, TimeUnit.SECONDS)) fail("keys could not be created");

@@ -1,0 +1,115 @@
+"""The figures of a run, looked up in its record: medians of rounds. Pure: knows no process.
+
+Rounds that other work disturbed do not count, unless all were: then all count.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from benchmarks.peers.measurement import LoadRecord, RunRecord
+from benchmarks.peers.plan import ENTRIES, VALUE_SIZE, Shape
+
+Field = Literal[
+    "ops_s",
+    "p50_ms",
+    "p90_ms",
+    "p99_ms",
+    "p999_ms",
+    "client_cores",
+    "client_cpu_s_per_1000",
+    "srv_cpu_s_per_1000",
+    "leader_cpu_s_per_1000",
+    "follower_cpu_s_per_1000",
+]
+
+
+class Figures:
+    """What a run found."""
+
+    def __init__(self, record: RunRecord) -> None:
+        self.record = record
+        self._rows: dict[tuple[str, Shape], list[LoadRecord]] = {}
+        for row in record["measurements"]:
+            shape = Shape(row["operation"], row["outstanding"], row["value_size"])
+            self._rows.setdefault((row["system"], shape), []).append(row)
+
+    def systems(self) -> list[str]:
+        """Return the systems that a load was put on, in the order of the run's versions."""
+        measured = {system for system, _ in self._rows}
+        return [system for system in self.record["versions"] if system in measured]
+
+    def shapes(self) -> list[Shape]:
+        """Return the loads that any system was put under."""
+        return list(dict.fromkeys(shape for _, shape in self._rows))
+
+    def rows(self, system: str, shape: Shape) -> list[LoadRecord]:
+        """Return the rounds of one load that count."""
+        rows = self._rows.get((system, shape), [])
+        return [row for row in rows if not row["disturbed"]] or rows
+
+    def values(self, system: str, shape: Shape, field: Field) -> list[float]:
+        """Return one field of the rounds that count, where it is known."""
+        known = (row[field] for row in self.rows(system, shape))
+        return [value for value in known if value is not None]
+
+    def median(self, system: str, shape: Shape, field: Field) -> float | None:
+        """Return the median of one field, or None if it was not measured."""
+        return median(self.values(system, shape, field))
+
+    def floor_ms(self) -> float | None:
+        """Return the medians of a sync and of a round trip over loopback, added."""
+        floors = self.record["floors"]
+        sync = median([each["sync_ms"] for each in floors])
+        round_trip = median([each["round_trip_ms"] for each in floors])
+        return None if sync is None or round_trip is None else sync + round_trip
+
+    def failover_gaps_s(self, system: str) -> list[float]:
+        """Return the gap of each SIGKILL of a leader."""
+        return [row["gap_s"] for row in self.record["failover"] if row["system"] == system]
+
+    def resident_mib(self, system: str) -> list[float]:
+        """Return what the largest server held after ``ENTRIES`` writes, of each round."""
+        rows = (row for row in self.record["memory"] if row["system"] == system)
+        return [max(row["resident_mib"]) for row in rows if row["writes"] == ENTRIES]
+
+    def imports_s(self, system: str) -> list[float]:
+        """Return how long loading the program took at each restart."""
+        return [
+            row["import_s"]
+            for row in self.record["restart"]
+            if row["system"] == system and row["entries"] == ENTRIES
+        ]
+
+    def restarts_beyond_import_s(self, system: str) -> list[float]:
+        """Return how long each restart with ``ENTRIES`` took beside loading the program."""
+        rows = (row for row in self.record["restart"] if row["system"] == system)
+        return [row["ready_s"] - row["import_s"] for row in rows if row["entries"] == ENTRIES]
+
+
+def writes(outstanding: int) -> Shape:
+    """Return the load of 64-byte writes."""
+    return Shape("write", outstanding, VALUE_SIZE)
+
+
+def reads(outstanding: int) -> Shape:
+    """Return the load of reads."""
+    return Shape("read", outstanding, VALUE_SIZE)
+
+
+def median(values: Sequence[float]) -> float | None:
+    """Return the median, or None of nothing."""
+    return statistics.median(values) if values else None
+
+
+def ratio(value: float | None, base: float | None) -> float | None:
+    """Return ``value / base``, or None if one of them is not known."""
+    return None if value is None or not base else value / base
+
+
+def best(values: Iterable[float | None]) -> float | None:
+    """Return the largest value, or None if one of them is not known: it might be that."""
+    known = list(values)
+    return max(each for each in known if each is not None) if None not in known else None

@@ -1,0 +1,223 @@
+"""What was asked of this project's performance, as data, and what a run says about it. Pure.
+
+Every target is judged by the medians of one run (``figures``). What a run did not measure, or not
+of every system that a target compares, is neither met nor missed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+from benchmarks.peers.figures import Figures, best, median, ratio, reads, writes
+from benchmarks.peers.plan import Shape
+
+Sense = Literal["at least", "at most", "below"]
+Outcome = Literal["met", "missed", "not measured"]
+
+MINIMAL, OURS, AWAITING = "ours-minimal", "ours", "ours-awaiting"
+ETCD, ZOOKEEPER, PYSYNCOBJ = "etcd", "zookeeper", "pysyncobj journal"
+
+
+@dataclass(frozen=True)
+class Target:
+    """One thing that was asked.
+
+    Attributes:
+        system: Which of ours it is asked of.
+        what: What is compared, and with what.
+        sense: How the figure has to lie to the bound.
+        bound: In ``unit``.
+        unit: Of the bound and the figure.
+        measured: Finds the figure in a run.
+    """
+
+    system: str
+    what: str
+    sense: Sense
+    bound: float
+    unit: str
+    measured: Callable[[Figures], float | None]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A target, and the figure that a run has for it."""
+
+    target: Target
+    measured: float | None
+
+    @property
+    def outcome(self) -> Outcome:
+        """Whether the figure is what was asked."""
+        if self.measured is None:
+            return "not measured"
+        bound = self.target.bound
+        match self.target.sense:
+            case "at least":
+                met = self.measured >= bound
+            case "at most":
+                met = self.measured <= bound
+            case "below":
+                met = self.measured < bound
+        return "met" if met else "missed"
+
+
+def evaluate(figures: Figures) -> list[Verdict]:
+    """Return every target with what the run says about it."""
+    return [Verdict(target, target.measured(figures)) for target in TARGETS]
+
+
+def _rate_of_best(system: str, shape: Shape, figures: Figures) -> float | None:
+    """Return a system's rate as a multiple of the better of etcd and ZooKeeper."""
+    better = best(figures.median(peer, shape, "ops_s") for peer in (ETCD, ZOOKEEPER))
+    return ratio(figures.median(system, shape, "ops_s"), better)
+
+
+def _rate_of(peer: str, system: str, shape: Shape, figures: Figures) -> float | None:
+    return ratio(figures.median(system, shape, "ops_s"), figures.median(peer, shape, "ops_s"))
+
+
+def _p50_of(peer: str, system: str, figures: Figures) -> float | None:
+    alone = writes(1)
+    return ratio(figures.median(system, alone, "p50_ms"), figures.median(peer, alone, "p50_ms"))
+
+
+def _p50_of_floor(system: str, figures: Figures) -> float | None:
+    return ratio(figures.median(system, writes(1), "p50_ms"), figures.floor_ms())
+
+
+def _server_cpu_of(peer: str, system: str, figures: Figures) -> float | None:
+    shape = writes(256)
+    ours = figures.median(system, shape, "srv_cpu_s_per_1000")
+    return ratio(ours, figures.median(peer, shape, "srv_cpu_s_per_1000"))
+
+
+def _gap(system: str, figures: Figures) -> float | None:
+    return median(figures.failover_gaps_s(system))
+
+
+def _gap_of(peer: str, system: str, figures: Figures) -> float | None:
+    return ratio(_gap(system, figures), _gap(peer, figures))
+
+
+def _resident(system: str, figures: Figures) -> float | None:
+    return median(figures.resident_mib(system))
+
+
+def _restart(system: str, figures: Figures) -> float | None:
+    return median(figures.restarts_beyond_import_s(system))
+
+
+def _throughput() -> list[Target]:
+    asked = {64: 3.0, 256: 5.0, 1024: 8.0}
+    return [
+        Target(
+            system,
+            f"durable writes/s at {level:,} outstanding, of the better of etcd and ZooKeeper",
+            "at least",
+            bound * share,
+            "times",
+            partial(_rate_of_best, system, writes(level)),
+        )
+        for system, share in ((MINIMAL, 1.0), (AWAITING, 0.5))
+        for level, bound in asked.items()
+    ]
+
+
+def _for_machine(system: str) -> list[Target]:
+    """Return the targets that name no state machine, and so are asked with either."""
+    alone = "one durable write at a time, p50"
+    return [
+        Target(
+            system,
+            f"{alone}, of ZooKeeper's",
+            "at most",
+            1.0,
+            "times",
+            partial(_p50_of, ZOOKEEPER, system),
+        ),
+        Target(
+            system, f"{alone}, of etcd's", "at most", 0.8, "times", partial(_p50_of, ETCD, system)
+        ),
+        Target(
+            system,
+            f"{alone}, of the floor (a sync and a round trip)",
+            "at most",
+            2.2,
+            "times",
+            partial(_p50_of_floor, system),
+        ),
+        *(
+            Target(
+                system,
+                f"writes/s at {level:,} outstanding, of PySyncObj's with its journal",
+                "at least",
+                bound,
+                "times",
+                partial(_rate_of, PYSYNCOBJ, system, writes(level)),
+            )
+            for level, bound in {1: 0.9, 64: 2.0, 256: 2.0, 1024: 2.0}.items()
+        ),
+        Target(
+            system,
+            "linearizable reads/s at 64 outstanding, of the better of etcd and ZooKeeper",
+            "at least",
+            2.0,
+            "times",
+            partial(_rate_of_best, system, reads(64)),
+        ),
+        Target(
+            system,
+            "CPU of all servers for a write at 256 outstanding, of etcd's",
+            "at most",
+            0.25,
+            "times",
+            partial(_server_cpu_of, ETCD, system),
+        ),
+    ]
+
+
+def _lives(system: str) -> list[Target]:
+    """Return the targets for clusters whose nodes are killed, filled and started again."""
+    gap = "fail-over gap after SIGKILL of the leader"
+    return [
+        Target(system, gap, "at most", 0.35, "s", partial(_gap, system)),
+        Target(
+            system, f"{gap}, of etcd's", "at most", 1 / 3, "times", partial(_gap_of, ETCD, system)
+        ),
+        Target(
+            system,
+            f"{gap}, of ZooKeeper's",
+            "below",
+            1.0,
+            "times",
+            partial(_gap_of, ZOOKEEPER, system),
+        ),
+        Target(
+            system,
+            "resident memory of a replica after 100,000 writes",
+            "at most",
+            80.0,
+            "MiB",
+            partial(_resident, system),
+        ),
+        Target(
+            system,
+            "restart with 100,000 entries, exec to ready and caught up, beyond loading the program",
+            "at most",
+            0.5,
+            "s",
+            partial(_restart, system),
+        ),
+    ]
+
+
+TARGETS: tuple[Target, ...] = (
+    *_throughput(),
+    *_for_machine(MINIMAL),
+    *_for_machine(OURS),
+    *_lives(OURS),
+)
