@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks.peers import plan, report
+from benchmarks.peers import page, plan, report
 from benchmarks.peers.children import ClusterFailed
 from benchmarks.peers.etcd import Etcd
 from benchmarks.peers.figures import Figures
@@ -211,6 +211,12 @@ def write_record(record: RunRecord, path: Path) -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write everything measured to this file, after each round.",
 )
+@click.option(
+    "--page",
+    "to_page",
+    is_flag=True,
+    help=f"Write {page.RECORD_NAME}, the plots and the measured part of {page.PAGE_NAME}.",
+)
 def main(
     *,
     names: tuple[str, ...],
@@ -222,12 +228,15 @@ def main(
     quiet: float,
     directory: Path | None,
     json_file: Path | None,
+    to_page: bool,
 ) -> None:
     """Measure this project beside its peers: three nodes each, on loopback, in one run.
 
     Without options, everything. Rounds are interleaved; figures are medians. A system that is not
     installed is named and left out.
     """
+    if to_page:
+        page.require_plots()
     systems, missing = chosen(names)
     for name, what in missing.items():
         say(f"left out: {name}; missing: {', '.join(what)}")
@@ -239,9 +248,12 @@ def main(
     succeeded = True
     for number in range(1, rounds + 1):
         succeeded &= measure_round(number, options, record, progress)
-        if json_file is not None:
-            write_record(record, json_file)
+        for path in (json_file, page.RECORD if to_page else None):
+            if path is not None:
+                write_record(record, path)
     print(report.text(Figures(record)))
+    if to_page:
+        page.write(record)
     if not succeeded:
         sys.exit(1)
 

@@ -1,0 +1,117 @@
+"""The measured part of the performance page is made from the record of a run alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from benchmarks.peers import page, plots
+from benchmarks.peers.measurement import RunRecord
+from tests.benchmarks.example_runs import load_record, run_record
+
+PROSE = f"# Performance\n\nby hand\n\n{page.BEGIN}\n\nof last year\n\n{page.END}\n\nby hand too\n"
+
+
+def example() -> RunRecord:
+    """Return a run with something of everything."""
+    record = run_record(
+        load_record("ours", 9_000, number=1),
+        load_record("ours", 11_000, number=2),
+        load_record("etcd", 5_000, disturbed=True),
+        load_record("pysyncobj journal", 2_000, client_cpu_s=None),
+        load_record("ours", 700, operation="read", outstanding=1),
+        load_record("ours", 800, value_size=65536),
+    )
+    record["missing"] = {"zookeeper": ["java"]}
+    record["left_out"] = {"ours": {"mixed": "it is tired"}}
+    record["failover"] = [{"system": "ours", "round": 1, "gap_s": 0.25}]
+    return record
+
+
+def tree_in(directory: Path) -> Path:
+    """Make a tree that has nothing but the page."""
+    (directory / "docs").mkdir()
+    (directory / page.PAGE_NAME).write_text(PROSE, encoding="utf-8")
+    return directory
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tree with the page and the plots of the example."""
+    tree = tree_in(tmp_path_factory.mktemp("tree"))
+    page.write(example(), tree)
+    return tree
+
+
+def test_page_written_from_a_run_keeps_the_prose_and_shows_the_figures(written: Path) -> None:
+    text = (written / page.PAGE_NAME).read_text(encoding="utf-8")
+    before, _, rest = text.partition(page.BEGIN)
+    measured, _, after = rest.partition(page.END)
+    assert before == "# Performance\n\nby hand\n\n"
+    assert after == "\n\nby hand too\n"
+    assert "of last year" not in text
+    for shown in (
+        "2026-01-02",
+        "a sync of a small write 0.4 ms, a round trip on loopback 0.1 ms",
+        "| 64 | 64 | ours | 10,000 (9,000 to 11,000) | 2 | 1 | 2 | 3 | 4 | 0 | 2 |",
+        "| 64 | 64 | etcd | 5,000* | 1 |",
+        "| 64 | 65,536 | ours | 800 |",
+        "| write | 64 | 64 | pysyncobj journal | 100 | 50 | 200 | - |",
+        "| pysyncobj journal | in the leader's share | - |",
+        "| ours | 0.5 | write at 64, 65,536 bytes |",
+        "not measured: zookeeper; not installed: java",
+        "ours leaves out mixed: it is tired",
+        "| fail-over gap after SIGKILL of the leader | ours | at most 0.35 s | 0.25 | met |",
+        "of PySyncObj's with its journal | ours | at least 2 times | 5 | met |",
+    ):
+        assert shown in measured
+
+
+def test_page_shows_each_plot_that_was_drawn_and_no_other(written: Path) -> None:
+    text = (written / page.PAGE_NAME).read_text(encoding="utf-8")
+    drawn = sorted(path.name for path in (written / page.PLOTS_NAME).iterdir())
+    assert drawn == ["cpu.svg", "read-latency.svg", "throughput.svg", "write-latency.svg"]
+    assert all(f"](plots/{name})" in text for name in drawn)
+
+
+def test_page_written_twice_from_the_same_record_is_the_same(written: Path) -> None:
+    first = {path: path.read_bytes() for path in written.rglob("*") if path.is_file()}
+    page.write(cast("RunRecord", json.loads(json.dumps(example()))), written)
+    assert {path: path.read_bytes() for path in written.rglob("*") if path.is_file()} == first
+
+
+def test_page_of_a_run_that_measured_nothing_has_its_targets_and_no_plots(tmp_path: Path) -> None:
+    tree = tree_in(tmp_path)
+    page.write(run_record(), tree)
+    text = (tree / page.PAGE_NAME).read_text(encoding="utf-8")
+    assert "not measured" in text
+    assert "![" not in text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no marks",
+        page.BEGIN,
+        page.END + page.BEGIN,
+        page.BEGIN + page.END + page.BEGIN + page.END,
+        page.BEGIN + page.END + page.END,
+    ],
+)
+def test_page_without_one_place_for_the_figures_is_refused(text: str) -> None:
+    with pytest.raises(page.PageInvalid):
+        page.replaced(text, "figures")
+
+
+def test_page_of_this_project_has_one_place_for_the_figures() -> None:
+    text = (page.ROOT / page.PAGE_NAME).read_text(encoding="utf-8")
+    assert "\n\nfigures\n\n" in page.replaced(text, "figures")
+
+
+def test_plots_know_no_date_and_draw_a_line_for_each_system(written: Path) -> None:
+    drawn = (written / page.PLOTS_NAME / "throughput.svg").read_text(encoding="utf-8")
+    assert "<dc:date>" not in drawn
+    assert all(colour in drawn for colour in (plots.COLOURS["ours"], plots.COLOURS["etcd"]))
