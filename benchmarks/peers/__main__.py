@@ -18,7 +18,7 @@ from benchmarks.peers.children import ClusterFailed
 from benchmarks.peers.etcd import Etcd
 from benchmarks.peers.figures import Figures
 from benchmarks.peers.floor import floor
-from benchmarks.peers.machine import description
+from benchmarks.peers.machine import description, wait_until_quiet
 from benchmarks.peers.measurement import RunRecord, System, as_record
 from benchmarks.peers.ours import KINDS, Ours
 from benchmarks.peers.plan import Timing
@@ -94,6 +94,7 @@ class Options:
 
 def measure_round(number: int, options: Options, record: RunRecord, progress: Progress) -> bool:
     """Measure every system once into the record; return whether all of it succeeded."""
+    wait_until_quiet(options.quiet_s)
     record["floors"].append(floor(options.directory))
     succeeded = True
     for system in order(number, options.systems):

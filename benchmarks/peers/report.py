@@ -66,7 +66,7 @@ def machine(figures: Figures) -> str:
         + ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in record["machine"].items()),
         f"floors: {floors}",
         *(
-            f"{system}, version {version}; client: {clients.get(system, 'none')}"
+            f"{system}, version {version}; client: {clients.get(system, 'none was needed')}"
             for system, version in record["versions"].items()
         ),
         *(
