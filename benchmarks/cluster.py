@@ -114,22 +114,6 @@ def founded(
         yield Cluster(owned, nodes, settings or {})
 
 
-def resident_mib(pid: int) -> float:
-    """Return the memory that a process holds now, without what it shares with other programs."""
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) / 1024
-    raise ClusterFailed(f"process {pid} tells nothing of its memory")
-
-
-def peak_mib(pid: int) -> float:
-    """Return the most memory that a process has held so far."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1024
-    raise ClusterFailed(f"process {pid} tells nothing of its memory")
-
-
 def load_average() -> float:
     """Return how many processes wanted to run, over the last minute: what disturbed a run."""
     return round(os.getloadavg()[0], 1)

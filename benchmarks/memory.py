@@ -21,8 +21,8 @@ from random import Random
 
 import trio
 
-from benchmarks.cluster import Cluster, founded, load_average, peak_mib, resident_mib, write_figures
-from benchmarks.peers.machine import description
+from benchmarks.cluster import Cluster, founded, load_average, write_figures
+from benchmarks.peers.machine import description, peak_mib, resident_mib
 from benchmarks.writers import fill
 from paxos.core.limits import DEFAULT_LIMITS
 from statemachines.edge_config_client import put_command

@@ -151,6 +151,7 @@ async def fill(
     commands: Iterator[bytes],
     outstanding: int,
     progress: Callable[[int], None] = lambda _: None,
+    machine: str = MACHINE,
 ) -> int:
     """Write all of ``commands``, so many at a time; return how many there were.
 
@@ -160,7 +161,7 @@ async def fill(
     count = 0
     async with service.open_client(urls, timeout=120) as client:
         while batch := [command for _, command in zip(range(outstanding), commands, strict=False)]:
-            outcomes = await client.submit_many(MACHINE, batch)
+            outcomes = await client.submit_many(machine, batch)
             if not all(type(outcome) is Done for outcome in outcomes):
                 raise ClusterFailed(f"a write was not done: {outcomes[0]}")
             count += len(batch)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks.peers import page, plan, report
+from benchmarks.peers import page, parts, plan, report
 from benchmarks.peers.children import ClusterFailed
 from benchmarks.peers.etcd import Etcd
 from benchmarks.peers.figures import Figures
@@ -44,7 +44,11 @@ DEFAULT_SYSTEMS = (
     "pysyncobj-journal",
 )
 
-CLUSTER_PARTS: Mapping[str, ClusterPart] = {}
+CLUSTER_PARTS: Mapping[str, ClusterPart] = {
+    "failover": ClusterPart(parts.measure_failover, estimate_s=60.0, rounds_max=5),
+    "memory": ClusterPart(parts.measure_memory, estimate_s=20.0, rounds_max=3),
+    "restart": ClusterPart(parts.measure_restart, estimate_s=30.0, rounds_max=3),
+}
 """The parts of a run that are no loads, by name; each system may leave some out."""
 
 PARTS = (*plan.PARTS, *CLUSTER_PARTS)

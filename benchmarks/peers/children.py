@@ -55,7 +55,7 @@ class Children:
         return process
 
     def end(self, process: subprocess.Popen[str]) -> None:
-        """End one process with SIGKILL: its data goes with it, so there is nothing to save."""
+        """End one process with SIGKILL; what it wrote stays as long as the directory does."""
         process.kill()
         process.wait()
         for stream in (process.stdin, process.stdout, process.stderr):
@@ -69,8 +69,13 @@ class Children:
         for process in reversed(tuple(self._running)):
             self.end(process)
 
-    def wait_for(self, ask: Callable[[], T | None], what: str) -> T:
+    def wait_for(self, ask: Callable[[], T | None], what: str, step_s: float = 0.05) -> T:
         """Ask until there is an answer; errors of a server that is not up yet count as none.
+
+        Args:
+            ask: Returns the answer, or None.
+            what: What is waited for, if it does not come.
+            step_s: Between two times it is asked.
 
         Raises:
             ClusterFailed: A process ended meanwhile, or there was no answer in time.
@@ -85,7 +90,7 @@ class Children:
                 return answer
             if any(process.poll() is not None for process in self._running):
                 raise ClusterFailed(f"no {what}, a process ended: {self._last_words()}")
-            time.sleep(0.05)
+            time.sleep(step_s)
         raise ClusterFailed(f"no {what} after {START_TIMEOUT_S:.0f} s: {self._last_words()}")
 
     def _last_words(self) -> str:

@@ -10,15 +10,17 @@ import os
 import shutil
 import subprocess
 import urllib.request
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.children import HOST, Children, children, free_ports
+from benchmarks.peers.children import HOST, Children, ClusterFailed, children, free_ports
+from benchmarks.peers.completions import Completions, told_by
 from benchmarks.peers.debian import BUILD, HERE, is_built, packaged_file
 from benchmarks.peers.generator import run_generator
+from benchmarks.peers.lifecycle import CALL_TIMEOUT_S, NODES, VALUE_BYTES
 from benchmarks.peers.measurement import Load, Measurement
 
 CLIENT = "/src/go.etcd.io/etcd/clientv3"
@@ -52,8 +54,12 @@ class Etcd:
         said = subprocess.run(["etcd", "--version"], capture_output=True, text=True, check=True)
         return said.stdout.splitlines()[0].rpartition(" ")[2]
 
+    def cluster(self, parent: Path | None) -> AbstractContextManager[EtcdCluster]:
+        """Run three fresh nodes inside the context; there is nothing to warm up."""
+        return self.fresh(parent)
+
     @contextmanager
-    def cluster(self, parent: Path | None) -> Iterator[EtcdCluster]:
+    def fresh(self, parent: Path | None) -> Iterator[EtcdCluster]:
         """Run three fresh nodes inside the context."""
         _build()
         with children("etcd", parent) as owned:
@@ -64,47 +70,90 @@ class EtcdCluster:
     """Three etcd nodes that serve."""
 
     def __init__(self, owned: Children) -> None:
-        self._owned = owned
-        ports = free_ports(6)
-        self._clients = [f"{HOST}:{port}" for port in ports[:3]]
-        peers = [f"http://{HOST}:{port}" for port in ports[3:]]
-        members = ",".join(f"n{index}={peer}" for index, peer in enumerate(peers))
-        self._processes = [
-            owned.serve(
-                f"n{index}",
-                _command(index, f"http://{self._clients[index]}", peers[index], members),
-            )
-            for index in range(3)
-        ]
-        for index in range(3):
-            owned.wait_for(partial(self._range, index), f"answer from etcd node {index}")
+        self.owned = owned
+        ports = free_ports(2 * NODES)
+        self._clients = [f"{HOST}:{port}" for port in ports[:NODES]]
+        self._peers = [f"http://{HOST}:{port}" for port in ports[NODES:]]
+        self._processes: dict[int, subprocess.Popen[str]] = {}
+        for node in range(NODES):
+            self.start(node)
+        for node in range(NODES):
+            owned.wait_for(partial(self._range, node), f"answer from etcd node {node}")
+        owned.wait_for(self.leader, "etcd leader")
 
     @property
     def pids(self) -> list[int]:
         """The servers' process ids."""
-        return [process.pid for process in self._processes]
+        return [process.pid for _, process in sorted(self._processes.items())]
 
     def measure(self, load: Load) -> Measurement:
         """Drive the leader."""
-        leader = self._owned.wait_for(self._find_leader, "etcd leader")
-        command = {
-            "-read-share": load.read_share,
-            "-endpoints": self._clients[leader],
-            "-outstanding": load.outstanding,
-            "-connections": load.connections,
-            "-value-size": load.value_size,
-            "-duration": f"{load.duration_s}s",
-            "-warmup": f"{load.warmup_s}s",
-        }
-        options = [str(word) for pair in command.items() for word in pair]
-        return run_generator(self._owned, [str(PROGRAM), *options], self.pids, leader)
+        return self._drive(
+            {
+                "-read-share": load.read_share,
+                "-outstanding": load.outstanding,
+                "-connections": load.connections,
+                "-value-size": load.value_size,
+                "-duration": f"{load.duration_s}s",
+                "-warmup": f"{load.warmup_s}s",
+            }
+        )
 
-    def _find_leader(self) -> int | None:
-        statuses = [self._call(index, "maintenance/status", {}) for index in range(3)]
-        for index, status in enumerate(statuses):
-            if status["header"]["member_id"] == status["leader"]:
-                return index
-        return None
+    def leader(self) -> int | None:
+        """Return the node that leads, once all that run name the same one."""
+        statuses = {node: self._call(node, "maintenance/status", {}) for node in self._processes}
+        named = {status.get("leader") for status in statuses.values()}
+        leading = [
+            node for node, status in statuses.items() if {status["header"]["member_id"]} == named
+        ]
+        return leading[0] if leading else None
+
+    def applied(self, node: int) -> int:
+        """Return the index of the raft log through which a node has applied."""
+        return int(self._call(node, "maintenance/status", {})["raftAppliedIndex"])
+
+    def kill(self, node: int) -> None:
+        """End a node with SIGKILL."""
+        self.owned.end(self._processes.pop(node))
+
+    def start(self, node: int) -> None:
+        """Start a node; told of the cluster it belongs to, it goes by its data if it has any."""
+        members = ",".join(f"n{index}={peer}" for index, peer in enumerate(self._peers))
+        command = _command(node, f"http://{self._clients[node]}", self._peers[node], members)
+        self._processes[node] = self.owned.serve(f"n{node}", command)
+
+    def fill(self, writes: int, outstanding: int) -> None:
+        """Write through eight connections to the leader."""
+        done = self._drive(
+            {
+                "-outstanding": outstanding,
+                "-value-size": VALUE_BYTES,
+                "-count": writes,
+            }
+        )
+        if done.ops != writes:
+            raise ClusterFailed(f"{done.errors} of {writes} writes to etcd failed")
+
+    def arrivals(self, rate: int) -> AbstractContextManager[Completions]:
+        """Have puts arrive at three clients that know all nodes, and balance between them."""
+        options: dict[str, str | float] = {
+            "-mode": "open",
+            "-endpoints": ",".join(self._clients),
+            "-connections": NODES,
+            "-rate": rate,
+            "-value-size": VALUE_BYTES,
+        }
+        return told_by(self.owned, [str(PROGRAM), *_words(options)])
+
+    def bare_start(self) -> Sequence[str]:
+        """Print the version."""
+        return ["etcd", "--version"]
+
+    def _drive(self, options: dict[str, str | float]) -> Measurement:
+        """Run the load generator against the leader."""
+        leader = self.owned.wait_for(self.leader, "etcd leader")
+        words = _words({**options, "-endpoints": self._clients[leader]})
+        return run_generator(self.owned, [str(PROGRAM), *words], self.pids, leader)
 
     def _range(self, index: int) -> Any:
         """Read linearizably: answered only once there is a leader."""
@@ -114,7 +163,7 @@ class EtcdCluster:
         request = urllib.request.Request(
             f"http://{self._clients[index]}/v3/{path}", json.dumps(body).encode()
         )
-        with urllib.request.urlopen(request, timeout=1.0) as answer:  # noqa: S310 (as above)
+        with urllib.request.urlopen(request, timeout=CALL_TIMEOUT_S) as answer:  # noqa: S310 (as above)
             return json.load(answer)
 
 
@@ -130,7 +179,11 @@ def _command(index: int, client: str, peer: str, members: str) -> list[str]:
         "--logger": "zap",
         "--log-level": "warn",
     }
-    return ["etcd", *(word for pair in options.items() for word in pair)]
+    return ["etcd", *_words(options)]
+
+
+def _words(options: Mapping[str, str | float]) -> list[str]:
+    return [str(word) for pair in options.items() for word in pair]
 
 
 def _go_path() -> str:

@@ -9,6 +9,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.peers.children import ClusterFailed
+
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 QUIET_CORES = 0.3
 
@@ -17,6 +19,22 @@ def cpu_s(pid: int) -> float:
     """Return the CPU seconds a process and its ended children have used so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return sum(map(int, fields[11:15])) / TICKS_PER_S
+
+
+def resident_mib(pid: int) -> float:
+    """Return the memory that a process holds now, and its part of what it shares (PSS)."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) / 1024
+    raise ClusterFailed(f"process {pid} tells nothing of its memory")
+
+
+def peak_mib(pid: int) -> float:
+    """Return the most memory that a process has held so far."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    raise ClusterFailed(f"process {pid} tells nothing of its memory")
 
 
 def busy_s() -> float:

@@ -9,19 +9,34 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import metadata
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import trio
+
 from benchmarks.peers import minimal_load
-from benchmarks.peers.children import Children, ClusterFailed, children, free_ports
+from benchmarks.peers.children import HOST, Children, ClusterFailed, children, free_ports
+from benchmarks.peers.commands import puts
+from benchmarks.peers.completions import Completions, told_by
+from benchmarks.peers.lifecycle import CALL_TIMEOUT_S, NODES
 from benchmarks.peers.measurement import Latency, Load, Measurement, ServerCpu
+from benchmarks.writers import fill
+from paxos import cluster as cluster_file
+from paxos import service
+from paxos.runtime.client import NoReplicaReachable
 
 PAXOS = (sys.executable, "-m", "paxos.cli")
 AWAIT = "--awaiting"
 MINIMAL_LOAD = (sys.executable, "-m", "benchmarks.peers.minimal_load")
+OPEN_LOOP = (sys.executable, "-m", "benchmarks.peers.open_loop")
+SERVED = ("paxos.cli.serve", "paxos.runtime.node", "paxos.storage.segments")
+"""What ``paxos serve`` loads, beside the transport and the state machines."""
+
 MINIMAL = f"{minimal_load.MACHINE}=benchmarks.minimal_store:MinimalStore"
 
 
@@ -36,6 +51,7 @@ class Kind:
         machines: State machines beside the edge configuration, as ``paxos init`` takes them.
         load: The program that puts the load, and options of its own.
         leaves_out: Parts of a run it has no share in, each with the reason.
+        machine: The state machine that is loaded.
     """
 
     name: str
@@ -44,6 +60,7 @@ class Kind:
     machines: tuple[str, ...] = ()
     load: tuple[str, ...] = (*PAXOS, "bench")
     leaves_out: Mapping[str, str] = field(default_factory=dict)
+    machine: str = "config"
 
 
 KINDS = (
@@ -62,6 +79,7 @@ KINDS = (
         "minimal key-value machine, many operations per call",
         machines=(MINIMAL,),
         load=MINIMAL_LOAD,
+        machine=minimal_load.MACHINE,
     ),
     Kind("ours-ws", "edge configuration, many operations per call", transport="ws"),
 )
@@ -84,8 +102,12 @@ class Ours:
         """Return the version that is installed."""
         return metadata.version("multipaxos")
 
+    def cluster(self, parent: Path | None) -> AbstractContextManager[OurCluster]:
+        """Run three fresh nodes inside the context; there is nothing to warm up."""
+        return self.fresh(parent)
+
     @contextmanager
-    def cluster(self, parent: Path | None) -> Iterator[OurCluster]:
+    def fresh(self, parent: Path | None) -> Iterator[OurCluster]:
         """Run three fresh nodes inside the context."""
         with children(self.name, parent) as owned:
             yield OurCluster(owned, self._kind)
@@ -95,27 +117,25 @@ class OurCluster:
     """Three of our nodes that serve."""
 
     def __init__(self, owned: Children, kind: Kind) -> None:
-        self._owned = owned
-        self._load = kind.load
-        base_port, *_ = free_ports(3, in_a_row=True)
+        self.owned = owned
+        self._kind = kind
+        ports = free_ports(NODES, in_a_row=True)
+        self._urls = [f"{kind.transport}://{HOST}:{port}" for port in ports]
         directory = owned.directory / "cluster"
-        words = ["--transport", kind.transport, "--base-port", str(base_port)]
+        words = ["--transport", kind.transport, "--base-port", str(ports[0])]
         for machine in kind.machines:
             words += ["--machine", machine]
-        run_paxos(self._owned.directory, "init", str(directory), "--replicas", "3", *words)
+        run_paxos(owned.directory, "init", str(directory), "--replicas", str(NODES), *words)
         self._config = str(directory / "cluster.toml")
-        self._processes = [
-            owned.serve(
-                f"n{node}", [*PAXOS, "serve", "--config", self._config, "--node", str(node)]
-            )
-            for node in (1, 2, 3)
-        ]
-        owned.wait_for(self._find_leader, "leader of ours")
+        self._processes: dict[int, subprocess.Popen[str]] = {}
+        for node in range(NODES):
+            self.start(node)
+        owned.wait_for(self.leader, "leader of ours")
 
     @property
     def pids(self) -> list[int]:
         """The servers' process ids."""
-        return [process.pid for process in self._processes]
+        return [process.pid for _, process in sorted(self._processes.items())]
 
     def measure(self, load: Load) -> Measurement:
         """Drive the cluster; the client finds the leader by itself."""
@@ -129,7 +149,7 @@ class OurCluster:
             "--read-ratio": load.read_share,
         }
         words = [str(word) for pair in options.items() for word in pair]
-        printed = json.loads(_run(self._owned.directory, [*self._load, *words, "--json"]))
+        printed = json.loads(_run(self.owned.directory, [*self._kind.load, *words, "--json"]))
         return Measurement(
             ops=printed["ops"],
             errors=printed["errors"] + printed["unknown"],
@@ -141,13 +161,59 @@ class OurCluster:
             ),
         )
 
-    def _find_leader(self) -> int | None:
-        """Return the node that leads, once all three serve and say the same."""
-        words = ("status", "--config", self._config, "--timeout", "2", "--json")
-        status: dict[str, Any] = json.loads(run_paxos(self._owned.directory, *words))
-        nodes = status["nodes"]
-        leaders = [node["node"] for node in nodes if node["role"] == "leader"]
-        return leaders[0] if len(leaders) == 1 and all(n["reachable"] for n in nodes) else None
+    def leader(self) -> int | None:
+        """Return the node that leads, once all that run serve and name the same one."""
+        statuses = {node: self._status(node) for node in self._processes}
+        named = {status["leader"] for status in statuses.values()}
+        leading = [node for node, status in statuses.items() if status["role"] == "leader"]
+        return leading[0] if len(named) == len(leading) == 1 else None
+
+    def applied(self, node: int) -> int:
+        """Return the slot through which a node has applied."""
+        applied: int = self._status(node)["applied_through"]
+        return applied
+
+    def kill(self, node: int) -> None:
+        """End a node with SIGKILL."""
+        self.owned.end(self._processes.pop(node))
+
+    def start(self, node: int) -> None:
+        """Start a node; its configuration numbers nodes from 1."""
+        words = ("serve", "--config", self._config, "--node", str(node + 1))
+        self._processes[node] = self.owned.serve(f"n{node + 1}", [*PAXOS, *words])
+
+    def fill(self, writes: int, outstanding: int) -> None:
+        """Write through one client, in groups of ``outstanding``."""
+        machine = self._kind.machine
+        trio.run(fill, self._urls, islice(puts(machine), writes), outstanding, _no_news, machine)
+
+    def arrivals(self, rate: int) -> AbstractContextManager[Completions]:
+        """Have writes arrive at three clients, which find the leader by themselves."""
+        words = ("--machine", self._kind.machine, "--rate", str(rate), "--clients", str(NODES))
+        return told_by(self.owned, [*OPEN_LOOP, *words, *self._urls])
+
+    def bare_start(self) -> Sequence[str]:
+        """Load what ``paxos serve`` does before it looks at its data."""
+        machines = cluster_file.load(self._config).machines.values()
+        classes = [where.partition(":")[0] for where in machines]
+        modules = (*SERVED, f"transports.{self._kind.transport}", *classes)
+        return [sys.executable, "-c", f"import {', '.join(modules)}"]
+
+    def _status(self, node: int) -> dict[str, Any]:
+        """Ask a node about itself.
+
+        Raises:
+            ConnectionError: It does not answer.
+        """
+        url = self._urls[node]
+        try:
+            return trio.run(partial(service.node_status, url, timeout=CALL_TIMEOUT_S))
+        except NoReplicaReachable as error:
+            raise ConnectionError(str(error)) from error
+
+
+def _no_news(_: int) -> None:
+    """Nobody is told how far it is."""
 
 
 def run_paxos(directory: Path, *words: str) -> str:

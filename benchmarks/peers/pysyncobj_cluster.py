@@ -10,14 +10,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.children import HOST, Children, ClusterFailed, children, free_ports
+from benchmarks.peers.completions import Completions
 from benchmarks.peers.generator import measurement
+from benchmarks.peers.lifecycle import NODES, VALUE_BYTES
 from benchmarks.peers.machine import Usage
 from benchmarks.peers.measurement import Load, Measurement
 
@@ -49,41 +51,39 @@ class PySyncObj:
 
     @contextmanager
     def cluster(self, parent: Path | None) -> Iterator[PySyncObjCluster]:
-        """Run three fresh nodes inside the context."""
-        with children("pysyncobj", parent) as owned:
-            cluster = PySyncObjCluster(owned, journal=self._journal)
+        """Run three fresh nodes inside the context, warmed up."""
+        with self.fresh(parent) as cluster:
             cluster.measure(WARM_UP)
             yield cluster
+
+    @contextmanager
+    def fresh(self, parent: Path | None) -> Iterator[PySyncObjCluster]:
+        """Run three fresh nodes inside the context."""
+        with children("pysyncobj", parent) as owned:
+            yield PySyncObjCluster(owned, journal=self._journal)
 
 
 class PySyncObjCluster:
     """Three PySyncObj processes with a leader."""
 
     def __init__(self, owned: Children, *, journal: bool) -> None:
-        self._addresses = [f"{HOST}:{port}" for port in free_ports(3)]
-        self._processes = [
-            owned.talk(
-                [
-                    sys.executable,
-                    "-P",  # our own modules beside it are not what it imports
-                    str(NODE),
-                    address,
-                    ",".join(other for other in self._addresses if other != address),
-                    str(owned.directory / f"n{index}") if journal else "-",
-                ]
-            )
-            for index, address in enumerate(self._addresses)
-        ]
-        self._leader = owned.wait_for(self._find_leader, "PySyncObj leader")
+        self.owned = owned
+        self._journal = journal
+        self._addresses = [f"{HOST}:{port}" for port in free_ports(NODES)]
+        self._processes: dict[int, subprocess.Popen[str]] = {}
+        for node in range(NODES):
+            self.start(node)
+        owned.wait_for(self.leader, "PySyncObj leader")
 
     @property
     def pids(self) -> list[int]:
         """The processes' ids."""
-        return [process.pid for process in self._processes]
+        return [process.pid for _, process in sorted(self._processes.items())]
 
     def measure(self, load: Load) -> Measurement:
         """Have the leader drive itself."""
-        process = self._processes[self._leader]
+        leader = self.owned.wait_for(self.leader, "PySyncObj leader")
+        process = self._processes[leader]
         assert process.stderr is not None
         _tell(
             process,
@@ -106,17 +106,73 @@ class PySyncObjCluster:
             raise ClusterFailed("PySyncObj ended under load")
         servers_s = usage.each_server_s()
         # The load's CPU time is in the leader's share.
-        return measurement(_told(process), servers_s, self._leader)
+        return measurement(_told(process), servers_s, leader)
 
-    def _find_leader(self) -> int | None:
-        """Return the leader, once all three are ready and name the same one."""
-        named = set()
-        for process in self._processes:
-            _tell(process, {"command": "status"})
-            status = _told(process)
-            named.add(status["leader"] if status["ready"] else None)
+    def leader(self) -> int | None:
+        """Return the leader, once all that run are ready and name the same one."""
+        statuses = [self._status(node) for node in self._processes]
+        named = {status["leader"] if status["ready"] else None for status in statuses}
         leader = named.pop()
-        return self._addresses.index(leader) if not named and leader in self._addresses else None
+        if named or leader not in self._addresses:
+            return None
+        node = self._addresses.index(leader)
+        return node if node in self._processes else None
+
+    def applied(self, node: int) -> int | None:
+        """Return the entry of the log through which a node has applied."""
+        status = self._status(node)
+        applied: int = status["applied"]
+        return applied if status["ready"] else None
+
+    def kill(self, node: int) -> None:
+        """End a node with SIGKILL."""
+        self.owned.end(self._processes.pop(node))
+
+    def start(self, node: int) -> None:
+        """Start a node."""
+        address = self._addresses[node]
+        others = ",".join(other for other in self._addresses if other != address)
+        directory = str(self.owned.directory / f"n{node}") if self._journal else "-"
+        # Isolated so far that our own modules beside it are not what it imports.
+        command = [sys.executable, "-P", str(NODE), address, others, directory]
+        self._processes[node] = self.owned.talk(command)
+
+    def fill(self, writes: int, outstanding: int) -> None:
+        """Have the leader write."""
+        process = self._leading()
+        request = {"command": "fill", "outstanding": outstanding, "value_size": VALUE_BYTES}
+        _tell(process, {**request, "read_share": 0.0, "writes": writes})
+        errors = _told(process)["errors"]
+        if errors:
+            raise ClusterFailed(f"{errors} of {writes} writes to PySyncObj failed")
+
+    @contextmanager
+    def arrivals(self, rate: int) -> Iterator[Completions]:
+        """Have writes arrive at a follower, which survives: a node is its own only client."""
+        leader = self.owned.wait_for(self.leader, "PySyncObj leader")
+        process = self._processes[(leader + 1) % NODES]
+        assert process.stderr is not None
+        _tell(process, {"command": "arrive", "rate": rate, "value_size": VALUE_BYTES})
+        _told(process)
+        completions = Completions(process.stderr)
+        try:
+            yield completions
+        finally:
+            _tell(process, {"command": "halt"})
+            _told(process)
+            completions.join()
+
+    def bare_start(self) -> Sequence[str]:
+        """Load the library."""
+        return [sys.executable, "-P", "-c", "import pysyncobj, pysyncobj.batteries"]
+
+    def _leading(self) -> subprocess.Popen[str]:
+        return self._processes[self.owned.wait_for(self.leader, "PySyncObj leader")]
+
+    def _status(self, node: int) -> dict[str, Any]:
+        process = self._processes[node]
+        _tell(process, {"command": "status"})
+        return _told(process)
 
 
 def _tell(process: subprocess.Popen[str], request: dict[str, Any]) -> None:

@@ -1,15 +1,17 @@
-"""One PySyncObj process: a replicated dictionary, and on request a closed loop on it.
+"""One PySyncObj process: a replicated dictionary, and on request a load on it.
 
 Run as a program: ``pysyncobj_node.py ADDRESS OTHER,OTHER DIRECTORY|-``. Requests come as JSON lines
-on standard input and are answered on standard output; ``measuring`` and ``done`` go to standard
-error.
+on standard input and are answered on standard output; ``measuring`` and ``done`` of a closed loop,
+and when the writes of an open one completed, go to standard error.
 """
 
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import logging
+import math
 import os
 import random
 import sys
@@ -18,6 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+FILL_TIMEOUT_S = 600.0
 KEYS = [f"k{number:015}" for number in range(1000)]
 
 
@@ -27,7 +30,7 @@ def make_node(address: str, others: list[str], directory: str) -> tuple[Any, Any
     batteries = importlib.import_module("pysyncobj.batteries")
     options: dict[str, Any] = {"appendEntriesUseBatch": False}
     if directory != "-":
-        Path(directory).mkdir()
+        Path(directory).mkdir(exist_ok=True)
         options["journalFile"] = f"{directory}/journal"
         options["fullDumpFile"] = f"{directory}/dump"
     dictionary = batteries.ReplDict()
@@ -59,8 +62,9 @@ class ClosedLoop:
         self._read_share = request["read_share"]
         self._live = request["outstanding"]
         self._value = "v" * request["value_size"]
-        self._warmup_s = request["warmup_s"]
-        self._duration_s = request["duration_s"]
+        self._left = request.get("writes", math.inf)
+        self._warmup_s = request.get("warmup_s", 0.0)
+        self._duration_s = request.get("duration_s", 0.0)
         self._random = random.Random(1)
         self._latencies: list[float] = []
         self._errors = 0
@@ -93,8 +97,16 @@ class ClosedLoop:
             "p999_ms": _milliseconds(ordered, 0.999),
         }
 
+    def fill(self) -> dict[str, Any]:
+        """Run the loop until all of its writes have ended."""
+        for _ in range(self._live):
+            self._next()
+        self._drained.wait(FILL_TIMEOUT_S)
+        return {"errors": self._errors + self._live}
+
     def _next(self) -> None:
-        if self._stopping:
+        self._left -= 1
+        if self._stopping or self._left < 0:
             self._live -= 1
             if self._live == 0:
                 self._drained.set()
@@ -118,8 +130,49 @@ class ClosedLoop:
         self._next()
 
 
+class OpenLoop:
+    """Writes that arrive in a thread of their own, so many a second, until it is halted."""
+
+    def __init__(self, dictionary: Any, request: dict[str, Any]) -> None:
+        self._dictionary = dictionary
+        self._rate = request["rate"]
+        self._value = "v" * request["value_size"]
+        self._halted = threading.Event()
+        self._thread = threading.Thread(target=self._arrive)
+        self._thread.start()
+
+    def halt(self) -> None:
+        """End it, and say so on standard error."""
+        self._halted.set()
+        self._thread.join()
+        print("end", file=sys.stderr, flush=True)
+
+    def _arrive(self) -> None:
+        began = time.monotonic()
+        for number in itertools.count():
+            if self._halted.wait(max(0.0, began + number / self._rate - time.monotonic())):
+                return
+            key = KEYS[number % len(KEYS)]
+            self._dictionary.set(key, self._value, callback=self._ended)
+
+    def _ended(self, _result: object, error: int) -> None:
+        if not error and not self._halted.is_set():
+            print(f"{time.time():.6f}", file=sys.stderr, flush=True)
+
+
 def _milliseconds(ordered: list[float], share: float) -> float | None:
     return round(ordered[int(share * len(ordered))] * 1000, 3) if ordered else None
+
+
+def status(node: Any) -> dict[str, Any]:
+    """Return what a node says of itself."""
+    said = node.getStatus()
+    leader = said["leader"]
+    return {
+        "leader": str(leader) if leader else None,
+        "ready": node.isReady(),
+        "applied": said["last_applied"],
+    }
 
 
 def main() -> None:
@@ -127,13 +180,21 @@ def main() -> None:
     address, others, directory = sys.argv[1:]
     logging.disable(logging.CRITICAL)
     node, dictionary, reads = make_node(address, others.split(","), directory)
+    arriving: OpenLoop | None = None
     for line in sys.stdin:
         request = json.loads(line)
-        if request["command"] == "status":
-            leader = node.getStatus()["leader"]
-            answer = {"leader": str(leader) if leader else None, "ready": node.isReady()}
-        else:
-            answer = ClosedLoop(dictionary, reads, request).run()
+        answer: dict[str, Any] = {}
+        match request["command"]:
+            case "status":
+                answer = status(node)
+            case "fill":
+                answer = ClosedLoop(dictionary, reads, request).fill()
+            case "arrive":
+                arriving = OpenLoop(dictionary, request)
+            case "halt" if arriving is not None:
+                arriving.halt()
+            case _:
+                answer = ClosedLoop(dictionary, reads, request).run()
         print(json.dumps(answer), flush=True)
     os._exit(0)  # the library's own thread would keep the process
 

@@ -10,19 +10,23 @@ import re
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from benchmarks.peers.children import HOST, Children, children, free_ports
+from benchmarks.peers.children import HOST, Children, ClusterFailed, children, free_ports
+from benchmarks.peers.completions import Completions, told_by
 from benchmarks.peers.debian import BUILD, HERE, is_built, packaged_file
 from benchmarks.peers.generator import run_generator
+from benchmarks.peers.lifecycle import CALL_TIMEOUT_S, NODES, VALUE_BYTES
 from benchmarks.peers.measurement import Load, Measurement
 
-CLASSES = BUILD / "zookeeper"
 SOURCE = HERE / "zookeeper_load"
+CLASSES = BUILD / "zookeeper"
+CLIENT_HEAP = "-Xmx512m"
+CONNECTIONS = 8
 SERVER_HEAP = "-Xmx1000m"  # the default of upstream's own start script
 LOGGING = """\
 log4j.rootLogger=ERROR, F
@@ -62,79 +66,129 @@ class ZooKeeper:
 
     @contextmanager
     def cluster(self, parent: Path | None) -> Iterator[ZooKeeperCluster]:
-        """Run three fresh nodes inside the context."""
-        _build()
-        with children("zookeeper", parent) as owned:
-            cluster = ZooKeeperCluster(owned)
+        """Run three fresh nodes inside the context, warmed up."""
+        with self.fresh(parent) as cluster:
             cluster.measure(WARM_UP)
             yield cluster
+
+    @contextmanager
+    def fresh(self, parent: Path | None) -> Iterator[ZooKeeperCluster]:
+        """Run three fresh nodes inside the context, as cold as they start."""
+        _build()
+        with children("zookeeper", parent) as owned:
+            yield ZooKeeperCluster(owned)
 
 
 class ZooKeeperCluster:
     """Three ZooKeeper nodes that serve."""
 
     def __init__(self, owned: Children) -> None:
-        self._owned = owned
-        ports = free_ports(9)
-        self._clients = ports[:3]
+        self.owned = owned
+        ports = free_ports(3 * NODES)
+        self._clients = ports[:NODES]
         (owned.directory / "log4j.properties").write_text(LOGGING)
         members = "".join(
-            f"server.{index + 1}={HOST}:{ports[3 + index]}:{ports[6 + index]}\n"
-            for index in range(3)
+            f"server.{index + 1}={HOST}:{ports[NODES + index]}:{ports[2 * NODES + index]}\n"
+            for index in range(NODES)
         )
-        self._processes = [
-            owned.serve(f"n{index}", self._command(index, members)) for index in range(3)
-        ]
-        for index in range(3):
-            owned.wait_for(partial(self._mode, index), f"answer from ZooKeeper node {index}")
+        self._processes: dict[int, subprocess.Popen[str]] = {}
+        for node in range(NODES):
+            self._found(node, members)
+            self.start(node)
+        for node in range(NODES):
+            owned.wait_for(partial(self._mode, node), f"answer from ZooKeeper node {node}")
+        owned.wait_for(self.leader, "ZooKeeper leader")
 
     @property
     def pids(self) -> list[int]:
         """The servers' process ids."""
-        return [process.pid for process in self._processes]
+        return [process.pid for _, process in sorted(self._processes.items())]
 
     def measure(self, load: Load) -> Measurement:
         """Drive the leader; the client's own warm-up is a second longer, it is a JVM too."""
-        leader = self._owned.wait_for(self._find_leader, "ZooKeeper leader")
         wanted = replace(load, warmup_s=load.warmup_s + 1.0)
-        arguments = [
-            f"{HOST}:{self._clients[leader]}",
+        return self._drive(
             wanted.read_share,
             wanted.outstanding,
             wanted.connections,
             wanted.warmup_s,
             wanted.duration_s,
             wanted.value_size,
-        ]
-        command = _java("-Xmx512m", f"{CLASSES}:{self._owned.directory}:{_jar()}", "client")
-        return run_generator(
-            self._owned, [*command, "ZooKeeperLoad", *map(str, arguments)], self.pids, leader
         )
 
-    def _command(self, index: int, members: str) -> list[str]:
-        data = self._owned.directory / f"n{index}.data"
+    def leader(self) -> int | None:
+        """Return the node that leads, once all that run say what they are."""
+        modes = {node: self._mode(node) for node in self._processes}
+        leading = [node for node, mode in modes.items() if mode == "leader"]
+        return leading[0] if len(leading) == 1 and None not in modes.values() else None
+
+    def applied(self, node: int) -> int | None:
+        """Return the latest transaction that a node has applied."""
+        said = self._said(node)
+        return int(said["Zxid"], 16) if "Mode" in said else None
+
+    def kill(self, node: int) -> None:
+        """End a node with SIGKILL."""
+        self.owned.end(self._processes.pop(node))
+
+    def start(self, node: int) -> None:
+        """Start a node."""
+        command = _java(SERVER_HEAP, f"{self.owned.directory}:{_jar()}", f"n{node}")
+        main = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
+        settings = str(self.owned.directory / f"n{node}.cfg")
+        self._processes[node] = self.owned.serve(f"n{node}", [*command, main, settings])
+
+    def fill(self, writes: int, outstanding: int) -> None:
+        """Write through eight sessions with the leader."""
+        done = self._drive(0.0, outstanding, CONNECTIONS, 0, 0, VALUE_BYTES, writes)
+        if done.ops != writes:
+            raise ClusterFailed(f"{done.errors} of {writes} writes to ZooKeeper failed")
+
+    def arrivals(self, rate: int) -> AbstractContextManager[Completions]:
+        """Have writes arrive at three sessions that know all nodes; each picks one at random."""
+        endpoints = ",".join(f"{HOST}:{port}" for port in self._clients)
+        command = self._client("ZooKeeperArrivals", endpoints, rate, NODES, VALUE_BYTES)
+        return told_by(self.owned, command)
+
+    def bare_start(self) -> Sequence[str]:
+        """Print the version."""
+        command = _java(SERVER_HEAP, f"{self.owned.directory}:{_jar()}", "version")
+        return [*command, "org.apache.zookeeper.Version"]
+
+    def _drive(self, *arguments: float) -> Measurement:
+        """Run the load generator against the leader."""
+        leader = self.owned.wait_for(self.leader, "ZooKeeper leader")
+        endpoint = f"{HOST}:{self._clients[leader]}"
+        command = self._client("ZooKeeperLoad", endpoint, *arguments)
+        return run_generator(self.owned, command, self.pids, leader)
+
+    def _client(self, program: str, *arguments: str | float) -> list[str]:
+        classes = f"{CLASSES}:{self.owned.directory}:{_jar()}"
+        return [*_java(CLIENT_HEAP, classes, "client"), program, *map(str, arguments)]
+
+    def _found(self, node: int, members: str) -> None:
+        """Make a node's data directory and settings."""
+        data = self.owned.directory / f"n{node}.data"
         data.mkdir()
-        (data / "myid").write_text(str(index + 1))
-        settings = self._owned.directory / f"n{index}.cfg"
-        settings.write_text(
+        (data / "myid").write_text(str(node + 1))
+        (self.owned.directory / f"n{node}.cfg").write_text(
             f"tickTime=2000\ninitLimit=10\nsyncLimit=5\ndataDir={data}\n"
-            f"clientPort={self._clients[index]}\nclientPortAddress={HOST}\n"
+            f"clientPort={self._clients[node]}\nclientPortAddress={HOST}\n"
             f"4lw.commands.whitelist=srvr\nadmin.enableServer=false\n{members}"
         )
-        command = _java(SERVER_HEAP, f"{self._owned.directory}:{_jar()}", f"n{index}")
-        return [*command, "org.apache.zookeeper.server.quorum.QuorumPeerMain", str(settings)]
 
-    def _find_leader(self) -> int | None:
-        modes = [self._mode(index) for index in range(3)]
-        return modes.index("leader") if "leader" in modes else None
-
-    def _mode(self, index: int) -> str | None:
+    def _mode(self, node: int) -> str | None:
         """Ask a node what it is: leader, follower, or nothing yet."""
-        with socket.create_connection((HOST, self._clients[index]), timeout=1.0) as connection:
+        return self._said(node).get("Mode")
+
+    def _said(self, node: int) -> dict[str, str]:
+        """Ask a node about itself."""
+        address = (HOST, self._clients[node])
+        with socket.create_connection(address, timeout=CALL_TIMEOUT_S) as connection:
             connection.sendall(b"srvr")
             with connection.makefile() as answer:
-                modes = [line.split()[1] for line in answer if line.startswith("Mode: ")]
-        return modes[0] if modes else None
+                pairs = (line.strip().partition(": ") for line in answer)
+                return {name: value for name, _, value in pairs}
 
 
 def _java(heap: str, classes: str, node: str) -> list[str]:
@@ -152,7 +206,7 @@ def _compiled() -> bool:
 
 
 def _build() -> None:
-    """Compile the load generator, once per change of it."""
+    """Compile the load generators, once per change of them."""
     if not _compiled():
         CLASSES.mkdir(parents=True, exist_ok=True)
         sources = sorted(SOURCE.glob("*.java"))

@@ -1,9 +1,15 @@
-// A closed loop on etcd through clientv3: an operation that ends is followed by the next at once.
+// Loads on etcd through clientv3.
 //
 //	etcd_load -read-share 0.5 -endpoints 127.0.0.1:2379 -outstanding 64 -connections 8
 //
-// Prints "measuring" and "done" on standard error around the window that counts, and one JSON object
-// on standard output. A get is linearizable, etcd's default.
+// is a closed loop: an operation that ends is followed by the next at once. Prints "measuring" and
+// "done" on standard error around the window that counts, and one JSON object on standard output. A
+// get is linearizable, etcd's default. With -count the window is from the first operation to the last.
+//
+//	etcd_load -mode open -endpoints 127.0.0.1:2379,127.0.0.1:2381 -rate 500 -connections 3
+//
+// is an open loop of puts: arrivals do not wait for answers. Prints the time of day, in seconds, at
+// which each put completed, and goes on until it is killed.
 package main
 
 import (
@@ -27,28 +33,38 @@ import (
 const keyCount = 1000
 
 var (
-	readShare   = flag.Float64("read-share", 0, "share of gets among the operations, 0 to 1")
+	readShare   = flag.Float64("read-share", 0, "share of gets in a closed loop, 0 to 1")
+	mode        = flag.String("mode", "closed", "closed or open")
 	endpoints   = flag.String("endpoints", "", "comma separated host:port")
 	outstanding = flag.Int("outstanding", 1, "operations under way at once, in total")
 	connections = flag.Int("connections", 8, "client connections, at most one per operation")
 	duration    = flag.Duration("duration", 5*time.Second, "the window that counts")
 	warmup      = flag.Duration("warmup", time.Second, "before the window")
 	valueSize   = flag.Int("value-size", 64, "bytes")
+	count       = flag.Int64("count", 0, "operations in all, instead of -warmup and -duration")
+	rate        = flag.Int("rate", 500, "puts per second that arrive in an open loop")
+	timeout     = flag.Duration("timeout", 10*time.Second, "of each put in an open loop")
 )
 
-var measuring, stopping, failed int64
+var measuring, stopping, failed, begun int64
 
 func main() {
 	flag.Parse()
+	if *mode == "open" {
+		openLoop(dialAll())
+	}
 	if *connections > *outstanding {
 		*connections = *outstanding
 	}
-	clients := make([]*clientv3.Client, *connections)
-	for i := range clients {
-		clients[i] = dial()
+	clients := dialAll()
+	if *count > 0 {
+		*warmup = 0
 	}
 	latencies := make([][]time.Duration, *outstanding)
 	var loops sync.WaitGroup
+	if *count > 0 {
+		atomic.StoreInt64(&measuring, 1)
+	}
 	for i := range latencies {
 		loops.Add(1)
 		go func(i int) {
@@ -61,7 +77,11 @@ func main() {
 	atomic.StoreInt64(&measuring, 1)
 	fmt.Fprintln(os.Stderr, "measuring")
 	started, used := time.Now(), cpuSeconds()
-	time.Sleep(*duration)
+	if *count > 0 {
+		loops.Wait()
+	} else {
+		time.Sleep(*duration)
+	}
 	atomic.StoreInt64(&measuring, 0)
 	seconds, used := time.Since(started).Seconds(), cpuSeconds()-used
 	fmt.Fprintln(os.Stderr, "done")
@@ -78,6 +98,14 @@ func main() {
 		"p50_ms": quantile(all, 0.5), "p90_ms": quantile(all, 0.9),
 		"p99_ms": quantile(all, 0.99), "p999_ms": quantile(all, 0.999),
 	})
+}
+
+func dialAll() []*clientv3.Client {
+	clients := make([]*clientv3.Client, *connections)
+	for i := range clients {
+		clients[i] = dial()
+	}
+	return clients
 }
 
 func dial() *clientv3.Client {
@@ -101,6 +129,9 @@ func loop(client *clientv3.Client, seed int64) []time.Duration {
 	value := strings.Repeat("v", *valueSize)
 	counted := make([]time.Duration, 0, 1<<14)
 	for atomic.LoadInt64(&stopping) == 0 {
+		if *count > 0 && atomic.AddInt64(&begun, 1) > *count {
+			break
+		}
 		key := fmt.Sprintf("k%015d", random.Intn(keyCount))
 		reading := random.Float64() < *readShare
 		started := time.Now()
@@ -118,6 +149,22 @@ func loop(client *clientv3.Client, seed int64) []time.Duration {
 		}
 	}
 	return counted
+}
+
+// openLoop has puts arrive at the clients in turn, for ever.
+func openLoop(clients []*clientv3.Client) {
+	value := strings.Repeat("v", *valueSize)
+	started := time.Now()
+	for i := 0; ; i++ {
+		time.Sleep(time.Until(started.Add(time.Duration(i) * time.Second / time.Duration(*rate))))
+		go func(client *clientv3.Client, key string) {
+			limited, cancel := context.WithTimeout(context.Background(), *timeout)
+			defer cancel()
+			if _, err := client.Put(limited, key, value); err == nil {
+				fmt.Printf("%.6f\n", float64(time.Now().UnixNano())/1e9)
+			}
+		}(clients[i%len(clients)], fmt.Sprintf("k%015d", i%keyCount))
+	}
 }
 
 func cpuSeconds() float64 {

@@ -1,8 +1,9 @@
 // A closed loop on ZooKeeper through its asynchronous client: an operation that ends is followed by
 // the next at once, from its callback. A read is a sync followed by getData.
 //
-// Arguments: endpoints readShare outstanding sessions warmupSeconds durationSeconds valueSize
+// Arguments: endpoints readShare outstanding sessions warmupSeconds durationSeconds valueSize [count]
 //
+// With a count, so many operations are done in all, and the window is from the first to the last.
 // Prints "measuring" and "done" on standard error around the window that counts, and one JSON object
 // on standard output.
 import java.lang.management.ManagementFactory;
@@ -25,6 +26,7 @@ public class ZooKeeperLoad {
     static final String[] paths = new String[KEY_COUNT];
     static final AtomicLong failed = new AtomicLong();
     static final AtomicInteger live = new AtomicInteger();
+    static final AtomicLong left = new AtomicLong(Long.MAX_VALUE);
     static final CountDownLatch drained = new CountDownLatch(1);
     static volatile boolean measuring, stopping;
     static double readShare;
@@ -45,7 +47,7 @@ public class ZooKeeperLoad {
         }
 
         void next() {
-            if (stopping) {
+            if (stopping || left.decrementAndGet() < 0) {
                 if (live.decrementAndGet() == 0) drained.countDown();
                 return;
             }
@@ -91,22 +93,25 @@ public class ZooKeeperLoad {
         int sessions = Math.min(outstanding, Integer.parseInt(arguments[3]));
         long warmup = (long) (Double.parseDouble(arguments[4]) * 1000);
         long duration = (long) (Double.parseDouble(arguments[5]) * 1000);
-        value = new byte[Integer.parseInt(arguments[6])];
-        Arrays.fill(value, (byte) 'v');
+        value = filled(Integer.parseInt(arguments[6]));
+        boolean counted = arguments.length > 7;
+        if (counted) left.set(Long.parseLong(arguments[7]));
         ZooKeeper[] clients = new ZooKeeper[sessions];
         for (int i = 0; i < sessions; i++) clients[i] = dial(endpoints[i % endpoints.length]);
         createKeys(clients[0]);
 
         Loop[] loops = new Loop[outstanding];
         live.set(outstanding);
+        measuring = counted;
         for (int i = 0; i < outstanding; i++) loops[i] = new Loop(clients[i % sessions], i);
         for (Loop loop : loops) loop.next();
-        Thread.sleep(warmup);
+        if (!counted) Thread.sleep(warmup);
         measuring = true;
         System.err.println("measuring");
         long started = System.nanoTime();
         double used = cpuSeconds();
-        Thread.sleep(duration);
+        if (counted) drained.await();
+        else Thread.sleep(duration);
         measuring = false;
         double seconds = (System.nanoTime() - started) / 1e9;
         used = cpuSeconds() - used;
@@ -122,6 +127,12 @@ public class ZooKeeperLoad {
             quantile(all, 0.5), quantile(all, 0.9), quantile(all, 0.99), quantile(all, 0.999));
         System.out.flush();
         Runtime.getRuntime().halt(0);  // closing sessions in order would only take time
+    }
+
+    static byte[] filled(int size) {
+        byte[] bytes = new byte[size];
+        Arrays.fill(bytes, (byte) 'v');
+        return bytes;
     }
 
     static ZooKeeper dial(String endpoint) throws Exception {

@@ -1,0 +1,119 @@
+"""What the measurements of kills and restarts say is what happened."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from benchmarks import minimal_store
+from benchmarks.peers import failover, lifecycle_command, minimal_load, resident, restart
+from benchmarks.peers.children import Children, ClusterFailed
+from benchmarks.peers.commands import KEYS, puts
+from benchmarks.peers.completions import END, Completions, told_by
+from benchmarks.peers.debian import is_built
+from benchmarks.peers.failover import is_calm, longest_gap
+from benchmarks.peers.lifecycle import VALUE_BYTES, LifecycleSystem
+from benchmarks.peers.open_loop import rotated
+from benchmarks.peers.restart import KEPT, RestartTimes
+from paxos.core.state_machine import Stamp
+
+
+def test_longest_gap_is_one_that_ends_after_the_kill() -> None:
+    # A longer pause before the kill is no answer, and neither is a shorter one after it.
+    times = [1.0, 6.0, 6.1, 6.9, 7.0, 7.3]
+    assert longest_gap(times, killed_at=6.2) == pytest.approx(0.8)
+
+
+def test_longest_gap_holds_the_kill_where_completions_go_on_for_a_while_after_it() -> None:
+    # Answers that were on their way complete after the kill; what comes then is the gap.
+    assert longest_gap([5.0, 5.1, 5.102, 5.5, 5.6], killed_at=5.101) == pytest.approx(0.398)
+
+
+def test_longest_gap_does_not_mind_the_order_of_completions() -> None:
+    assert longest_gap([3.0, 1.0, 2.5], killed_at=1.5) == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize("times", [[], [1.0], [1.0, 1.5], [2.5, 2.6]])
+def test_longest_gap_without_completions_on_both_sides_is_unknown(times: list[float]) -> None:
+    assert longest_gap(times, killed_at=2.0) is None
+
+
+def test_is_calm_only_if_writes_completed_all_through_the_last_second() -> None:
+    every_tenth = [number / 10 for number in range(100, 121)]
+    assert is_calm(every_tenth, now=12.0)
+    assert not is_calm(every_tenth, now=12.6)
+    assert not is_calm([10.9, 11.0, 11.7, 11.9], now=12.0)
+    assert not is_calm([], now=12.0)
+
+
+def test_completions_are_taken_in_until_the_end_is_told() -> None:
+    completions = Completions(["1.5\n", "2.25\n", f"{END}\n", "4\n"])
+    completions.join()
+    assert completions.times() == [1.5, 2.25]
+
+
+def test_completions_of_a_program_are_kept_after_it_was_ended(tmp_path: Path) -> None:
+    owned = Children(tmp_path)
+    program = "import time; print(1.5, flush=True); print(2.5, flush=True); time.sleep(60)"
+    with told_by(owned, [sys.executable, "-c", program]) as completions:
+        owned.wait_for(lambda: True if len(completions.times()) == 2 else None, "times", 0.001)
+    assert completions.times() == [1.5, 2.5]
+
+
+def test_open_loop_begins_with_another_replica_for_each_client() -> None:
+    urls = ("a", "b", "c")
+    assert [rotated(urls, first)[0] for first in range(4)] == ["a", "b", "c", "a"]
+    assert rotated(urls, 2) == ("c", "a", "b")
+
+
+def test_puts_of_the_minimal_machine_are_its_commands() -> None:
+    store, commands = minimal_store.MinimalStore(), puts(minimal_load.MACHINE)
+    for _ in range(KEYS):
+        store.apply(next(commands), Stamp(1, 0, 0))
+    assert len(store.query(b"bench/000000")) == len(store.query(b"bench/000999")) == VALUE_BYTES
+
+
+def test_program_is_built_again_once_a_source_is_newer(tmp_path: Path) -> None:
+    (tmp_path / "sources").mkdir()
+    source, product = tmp_path / "sources" / "main.go", tmp_path / "program"
+    source.touch()
+    assert not is_built(product, source.parent)
+    product.touch()
+    os.utime(source, (100, 100))
+    os.utime(product, (200, 200))
+    assert is_built(product, source.parent)
+    os.utime(source, (300, 300))
+    assert not is_built(product, source.parent)
+
+
+def test_systems_that_cannot_be_measured_are_named_with_the_reason() -> None:
+    def fail(_system: LifecycleSystem, _directory: Path | None) -> None:
+        raise ClusterFailed("its disk is on the moon")
+
+    results = lifecycle_command.measure_systems(["ours"], None, fail)
+    assert results.left_out == {"ours": "its disk is on the moon"}
+    assert results.figures == results.versions == {}
+
+
+def test_every_system_says_what_of_its_log_is_read_again() -> None:
+    assert set(KEPT) == set(lifecycle_command.SYSTEMS)
+
+
+def test_tables_have_a_line_for_each_system() -> None:
+    assert failover.table({"ours": [0.2, 0.1, 0.4]})[-1] == "| ours | 3 | 0.200 | 0.100 | 0.400 |"
+    assert resident.table({"ours": [40.0, 41.25, 39.0]}, 1000)[-1] == (
+        "| ours | 40.0, 41.2, 39.0 | 120.2 |"
+    )
+    times = RestartTimes(import_s=0.4, ready_s=1.25)
+    assert restart.table({"ours": times})[-1].startswith("| ours | 1.25 | 0.40 | a snapshot ")
+
+
+@pytest.mark.parametrize("module", [failover, resident, restart])
+def test_each_measurement_is_a_command_that_explains_itself(module: object) -> None:
+    ended = CliRunner().invoke(module.main, ["--help"])  # type: ignore[attr-defined]
+    assert ended.exit_code == 0
+    assert all(option in ended.output for option in ("--system", "--directory", "--json"))
