@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from benchmarks.call_counter import CallCounter
 from paxos.core.state_machine import Stamp
 from statemachines import edge_config_client as client
 from statemachines.edge_config import EdgeConfig
 from statemachines.edge_config_format import EdgeConfigLimits
-from tests.statemachines.call_counter import CallCounter
 
 AT = Stamp(1, 0, 0)
 

@@ -11,9 +11,9 @@ from functools import partial
 
 import pytest
 
+from benchmarks.call_counter import CallCounter
 from statemachines import task_log_requests as requests
 from statemachines.task_log_format import MICRO, TaskLogLimits
-from tests.statemachines.call_counter import CallCounter
 from tests.statemachines.task_log_driver import Driver
 
 FEW, MANY = 1000, 20_000
