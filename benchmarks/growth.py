@@ -212,7 +212,7 @@ def in_one_process(
                 times[at].append(round(answer["us"], 3))
                 snapshots[at] = answer["snapshots"]
         counts = [worker.ask("count") for worker in workers]
-    return [
+    costs = [
         Cost(
             shape.part,
             shape.size,
@@ -229,6 +229,9 @@ def in_one_process(
             shapes, counts, times, filled, snapshots, strict=True
         )
     ]
+    for cost in costs:
+        tell(str(cost))  # what is found so far, should the run be ended before its end
+    return costs
 
 
 # --- clusters ------------------------------------------------------------------------------------
