@@ -234,6 +234,12 @@ def in_one_process(
     return costs
 
 
+def scaled(shape: Shape, scale: float) -> Shape:
+    """Return a shape with fewer entries in its log, and enough of them to forget some."""
+    entries = max(60_000, int(shape.entries * scale))
+    return replace(shape, entries=entries, size=entries if shape.part == "entries" else shape.size)
+
+
 # --- clusters ------------------------------------------------------------------------------------
 
 
@@ -364,9 +370,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for part in (each for each in PARTS if each in options.parts):
         for machine in (CONFIG, MINIMAL):
             shapes = [
-                replace(shape, entries=max(60_000, int(shape.entries * options.scale)))
-                for shape in PARTS[part]
-                if shape.machine == machine
+                scaled(shape, options.scale) for shape in PARTS[part] if shape.machine == machine
             ]
             costs += in_one_process(
                 shapes, options.rounds, options.directory, counters=options.counters
