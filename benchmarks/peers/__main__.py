@@ -18,8 +18,9 @@ from benchmarks.peers.children import ClusterFailed
 from benchmarks.peers.etcd import Etcd
 from benchmarks.peers.figures import Figures
 from benchmarks.peers.floor import floor
+from benchmarks.peers.lifecycle import LifecycleSystem
 from benchmarks.peers.machine import description, wait_until_quiet
-from benchmarks.peers.measurement import RunRecord, System, as_record
+from benchmarks.peers.measurement import RunRecord, as_record
 from benchmarks.peers.ours import KINDS, Ours
 from benchmarks.peers.plan import Timing
 from benchmarks.peers.progress import Progress, say
@@ -27,7 +28,7 @@ from benchmarks.peers.pysyncobj_cluster import PySyncObj
 from benchmarks.peers.rounds import ClusterPart, measure_loads, order
 from benchmarks.peers.zookeeper import ZooKeeper
 
-_SYSTEMS: tuple[System, ...] = (
+_SYSTEMS: tuple[LifecycleSystem, ...] = (
     *map(Ours, KINDS),
     Etcd(),
     ZooKeeper(),
@@ -69,7 +70,7 @@ class Options:
         directory: Where clusters keep their data; None for the system's place.
     """
 
-    systems: Sequence[System]
+    systems: Sequence[LifecycleSystem]
     parts: Sequence[str]
     levels: Sequence[int]
     rounds: int
@@ -77,7 +78,7 @@ class Options:
     quiet_s: float
     directory: Path | None
 
-    def cluster_parts(self, number: int, system: System) -> dict[str, ClusterPart]:
+    def cluster_parts(self, number: int, system: LifecycleSystem) -> dict[str, ClusterPart]:
         """Return the parts that are no loads, of one system in one round."""
         return {
             name: part
@@ -90,7 +91,7 @@ class Options:
         numbers = range(1, self.rounds + 1)
         return sum(self._system_s(number, system) for number in numbers for system in self.systems)
 
-    def _system_s(self, number: int, system: System) -> float:
+    def _system_s(self, number: int, system: LifecycleSystem) -> float:
         loads = plan.loads_for(system, self.parts, self.levels, self.timing)
         lives = sum(part.estimate_s for part in self.cluster_parts(number, system).values())
         return sum(map(plan.load_s, loads)) + plan.CLUSTER_S * bool(loads) + lives
@@ -120,7 +121,7 @@ def measure_round(number: int, options: Options, record: RunRecord, progress: Pr
 
 def _measure_loads(
     number: int,
-    system: System,
+    system: LifecycleSystem,
     options: Options,
     record: RunRecord,
     progress: Progress,
@@ -164,7 +165,7 @@ def new_record(options: Options, missing: Mapping[str, list[str]]) -> RunRecord:
     }
 
 
-def chosen(names: Sequence[str]) -> tuple[list[System], dict[str, list[str]]]:
+def chosen(names: Sequence[str]) -> tuple[list[LifecycleSystem], dict[str, list[str]]]:
     """Return the named systems that can run, and what is missing for the others."""
     systems = [SYSTEMS[name] for name in names]
     missing = {system.name: what for system in systems if (what := system.missing())}

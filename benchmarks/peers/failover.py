@@ -1,4 +1,4 @@
-"""How long no write completes when the leader is killed: ``python -m benchmarks.peers.failover``.
+"""How long no write completes when the leader is killed: the part ``failover``.
 
 Writes arrive at 500 per second, whether or not earlier ones completed, at three clients that know
 all three nodes. The leader is killed with SIGKILL, so that its connections close at once: a machine
@@ -13,20 +13,12 @@ import time
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from statistics import median
-
-import click
 
 from benchmarks.peers.children import ClusterFailed
 from benchmarks.peers.completions import Completions
 from benchmarks.peers.lifecycle import Lifecycle, LifecycleSystem, leader_of, progress_of
 from benchmarks.peers.lifecycle import wait_caught_up as catch_up
-from benchmarks.peers.lifecycle_command import (
-    conclude,
-    lifecycle_options,
-    measure_systems,
-    say,
-)
+from benchmarks.peers.progress import say
 
 RATE = 500
 CALM_S = 4.0
@@ -118,28 +110,3 @@ def _wait_for_writes(completions: Completions, killed_at: float) -> None:
         ):
             return
     raise ClusterFailed(f"no write completed within {RECOVERY_TIMEOUT_S:.0f} s after the kill")
-
-
-def table(figures: dict[str, list[float]]) -> list[str]:
-    """Return the lines of a table of medians and ranges."""
-    lines = ["| system | kills | longest gap s, median | least | most |", "|---|---|---|---|---|"]
-    lines += [
-        f"| {name} | {len(gaps)} | {median(gaps):.3f} | {min(gaps):.3f} | {max(gaps):.3f} |"
-        for name, gaps in figures.items()
-    ]
-    return lines
-
-
-@click.command(context_settings={"show_default": True})
-@lifecycle_options
-@click.option("--kills", default=10, type=click.IntRange(1), help="How often the leader is killed.")
-def main(
-    *, names: tuple[str, ...], directory: Path | None, json_file: Path | None, kills: int
-) -> None:
-    """Measure how long no write completes when the leader is killed."""
-    results = measure_systems(names, directory, lambda system, place: measure(system, place, kills))
-    conclude(results, table(results.figures), json_file, directory)
-
-
-if __name__ == "__main__":
-    main()

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
 
 from benchmarks.peers import failover, resident, restart
 from benchmarks.peers.lifecycle import LifecycleSystem
-from benchmarks.peers.measurement import RunRecord, System
+from benchmarks.peers.measurement import RunRecord
 from benchmarks.peers.plan import ENTRIES
 
 KILLS = 2
@@ -15,26 +14,28 @@ KILLS = 2
 
 
 def measure_failover(
-    record: RunRecord, system: System, number: int, directory: Path | None
+    record: RunRecord, system: LifecycleSystem, number: int, directory: Path | None
 ) -> None:
     """Kill leaders; see ``failover``."""
-    gaps = failover.measure(cast("LifecycleSystem", system), directory, KILLS)
+    gaps = failover.measure(system, directory, KILLS)
     record["failover"] += [{"system": system.name, "round": number, "gap_s": gap} for gap in gaps]
 
 
-def measure_memory(record: RunRecord, system: System, number: int, directory: Path | None) -> None:
+def measure_memory(
+    record: RunRecord, system: LifecycleSystem, number: int, directory: Path | None
+) -> None:
     """Look at memory after many writes; see ``resident``."""
-    sizes = resident.measure(cast("LifecycleSystem", system), directory, ENTRIES)
+    sizes = resident.measure(system, directory, ENTRIES)
     record["memory"].append(
         {"system": system.name, "round": number, "writes": ENTRIES, "resident_mib": sizes}
     )
 
 
 def measure_restart(
-    record: RunRecord, system: System, number: int, directory: Path | None
+    record: RunRecord, system: LifecycleSystem, number: int, directory: Path | None
 ) -> None:
     """Start a server again; see ``restart``."""
-    times = restart.measure(cast("LifecycleSystem", system), directory, ENTRIES)
+    times = restart.measure(system, directory, ENTRIES)
     record["restart"].append(
         {
             "system": system.name,

@@ -23,6 +23,15 @@ FLOORS: Mapping[Literal["sync_ms", "round_trip_ms", "replicated_ms"], str] = {
     "round_trip_ms": "a round trip on loopback",
     "replicated_ms": "a replicated write by blocking calls and nothing else",
 }
+READ_AGAIN: Mapping[str, str] = {
+    "ours": "a snapshot is due every 100,000 slots or 32 MiB: all commands are applied",
+    "ours-minimal": "as ours",
+    "etcd": "its state is in a file beside the log; a snapshot is due every 100,000 entries",
+    "zookeeper": "a snapshot is due every 50,000 to 100,000 entries: the rest is applied",
+    "pysyncobj journal": "its dictionary is dumped every few thousand entries: the rest is applied",
+}
+"""What of 100,000 writes is read again at a start, by system."""
+
 LATENCIES: tuple[Field, ...] = ("p50_ms", "p90_ms", "p99_ms", "p999_ms")
 COSTS: tuple[Field, ...] = (
     "leader_cpu_s_per_1000",
@@ -174,7 +183,14 @@ def life_table(figures: Figures) -> str:
         for system in figures.record["versions"]
         if (values := values_of(system))
     ]
-    return table(("what", "system", "median", "times"), rows) if rows else ""
+    if not rows:
+        return ""
+    notes = [
+        f"- what {system} reads again at a start: {READ_AGAIN[system]}"
+        for system in figures.record["versions"]
+        if figures.imports_s(system)
+    ]
+    return "\n".join([table(("what", "system", "median", "times"), rows), "", *notes])
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

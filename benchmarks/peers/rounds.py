@@ -9,10 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
+from benchmarks.peers.lifecycle import LifecycleSystem
 from benchmarks.peers.machine import Usage, wait_until_quiet
 from benchmarks.peers.measurement import Cluster, Load, Row, RunRecord, System
 from benchmarks.peers.plan import VALUE_SIZE
+
+AnySystem = TypeVar("AnySystem", bound=System)
 
 DISTURBED_CORES = 0.2
 """What others may use, on average over a load, for its figure to count."""
@@ -32,12 +36,12 @@ class ClusterPart:
         rounds_max: Only the first rounds have it, so many.
     """
 
-    measure: Callable[[RunRecord, System, int, Path | None], None]
+    measure: Callable[[RunRecord, LifecycleSystem, int, Path | None], None]
     estimate_s: float
     rounds_max: int
 
 
-def order(number: int, systems: Sequence[System]) -> list[System]:
+def order(number: int, systems: Sequence[AnySystem]) -> list[AnySystem]:
     """Return the systems as round ``number`` measures them, beginning with another one each."""
     shift = (number - 1) % len(systems)
     return [*systems[shift:], *systems[:shift]]

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+from benchmarks.peers.children import ClusterFailed
 from benchmarks.peers.generator import measurement
+from benchmarks.peers.lifecycle import Lifecycle
 from benchmarks.peers.measurement import Cluster, Load, Measurement
 
 
@@ -44,3 +46,6 @@ class FakeSystem:
 
     def cluster(self, parent: Path | None) -> AbstractContextManager[Cluster]:
         return nullcontext(self.served)
+
+    def fresh(self, parent: Path | None) -> AbstractContextManager[Lifecycle]:
+        raise ClusterFailed("it has no processes")

@@ -7,18 +7,18 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from benchmarks import minimal_store
-from benchmarks.peers import failover, lifecycle_command, minimal_load, resident, restart
-from benchmarks.peers.children import Children, ClusterFailed
+from benchmarks.peers import minimal_load
+from benchmarks.peers.__main__ import DEFAULT_SYSTEMS, SYSTEMS
+from benchmarks.peers.children import Children
 from benchmarks.peers.commands import KEYS, puts
 from benchmarks.peers.completions import END, Completions, told_by
 from benchmarks.peers.debian import is_built
 from benchmarks.peers.failover import is_calm, longest_gap
-from benchmarks.peers.lifecycle import VALUE_BYTES, LifecycleSystem
+from benchmarks.peers.lifecycle import VALUE_BYTES
 from benchmarks.peers.open_loop import rotated
-from benchmarks.peers.restart import KEPT, RestartTimes
+from benchmarks.peers.report import READ_AGAIN
 from paxos.core.state_machine import Stamp
 
 
@@ -90,30 +90,7 @@ def test_program_is_built_again_once_a_source_is_newer(tmp_path: Path) -> None:
     assert not is_built(product, source.parent)
 
 
-def test_systems_that_cannot_be_measured_are_named_with_the_reason() -> None:
-    def fail(_system: LifecycleSystem, _directory: Path | None) -> None:
-        raise ClusterFailed("its disk is on the moon")
-
-    results = lifecycle_command.measure_systems(["ours"], None, fail)
-    assert results.left_out == {"ours": "its disk is on the moon"}
-    assert results.figures == results.versions == {}
-
-
-def test_every_system_says_what_of_its_log_is_read_again() -> None:
-    assert set(KEPT) == set(lifecycle_command.SYSTEMS)
-
-
-def test_tables_have_a_line_for_each_system() -> None:
-    assert failover.table({"ours": [0.2, 0.1, 0.4]})[-1] == "| ours | 3 | 0.200 | 0.100 | 0.400 |"
-    assert resident.table({"ours": [40.0, 41.25, 39.0]}, 1000)[-1] == (
-        "| ours | 40.0, 41.2, 39.0 | 120.2 |"
-    )
-    times = RestartTimes(import_s=0.4, ready_s=1.25)
-    assert restart.table({"ours": times})[-1].startswith("| ours | 1.25 | 0.40 | a snapshot ")
-
-
-@pytest.mark.parametrize("module", [failover, resident, restart])
-def test_each_measurement_is_a_command_that_explains_itself(module: object) -> None:
-    ended = CliRunner().invoke(module.main, ["--help"])  # type: ignore[attr-defined]
-    assert ended.exit_code == 0
-    assert all(option in ended.output for option in ("--system", "--directory", "--json"))
+def test_every_system_that_is_started_again_says_what_of_its_log_is_read_again() -> None:
+    systems = [SYSTEMS[name] for name in DEFAULT_SYSTEMS]
+    started = {each.name for each in systems if "restart" not in each.leaves_out}
+    assert started == set(READ_AGAIN)

@@ -8,7 +8,8 @@ import pytest
 
 from benchmarks.peers import __main__ as run
 from benchmarks.peers.children import ClusterFailed
-from benchmarks.peers.measurement import FloorRecord, RunRecord, System
+from benchmarks.peers.lifecycle import LifecycleSystem
+from benchmarks.peers.measurement import FloorRecord, RunRecord
 from benchmarks.peers.plan import Timing
 from benchmarks.peers.progress import Progress
 from benchmarks.peers.rounds import ClusterPart
@@ -17,7 +18,7 @@ from tests.benchmarks.fake_systems import FakeSystem
 ESTIMATE_S = 7.0
 
 
-def measure_gap(record: RunRecord, system: System, number: int, _: Path | None) -> None:
+def measure_gap(record: RunRecord, system: LifecycleSystem, number: int, _: Path | None) -> None:
     """Find a gap, but of one system."""
     if system.name == "broken":
         raise ClusterFailed("no leader")
@@ -33,7 +34,7 @@ def _parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "wait_until_quiet", lambda _: 0.0)
 
 
-def options(*systems: System, rounds: int) -> run.Options:
+def options(*systems: LifecycleSystem, rounds: int) -> run.Options:
     """Return options for a run without loads."""
     return run.Options(systems, ["failover"], [64], rounds, Timing(1.0, 2.0), 0.0, None)
 
