@@ -15,7 +15,6 @@ from tests.cli.replicas import Replicas, objects, replicas
 
 pytestmark = pytest.mark.processes
 
-BUSY_PER_CORE = 2
 LOAD_S = 4
 # Ends by itself if this process is killed.
 BUSY = "import os\nme = os.getppid()\nwhile os.getppid() == me:\n    sum(range(100_000))"
@@ -23,11 +22,8 @@ BUSY = "import os\nme = os.getppid()\nwhile os.getppid() == me:\n    sum(range(1
 
 @contextmanager
 def busy_machine() -> Iterator[None]:
-    """Keep every core busy with two loops inside the block."""
-    loops = [
-        subprocess.Popen([sys.executable, "-c", BUSY])
-        for _ in range(BUSY_PER_CORE * (os.cpu_count() or 1))
-    ]
+    """Keep every core busy inside the block, whatever else runs."""
+    loops = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(os.cpu_count() or 1)]
     try:
         yield
     finally:
