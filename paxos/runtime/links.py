@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 RETRY_FIRST_S = 0.05
 """Before the first new attempt after a connection broke: most breaks are short."""
 
-RETRY_MAX_S = 1.0
-"""The pause between attempts doubles up to this: a peer that returns is found within a second."""
+RETRY_MAX_S = 0.25
+"""The pause between attempts doubles up to this. Only one side of a pair dials, so that a node that
+returns waits so long for the others: much of a restart, where there is little log to apply."""
 
 HANDSHAKE_TIMEOUT_S = 3.0
 """A connection that has not said who it is by then is closed."""
