@@ -547,6 +547,7 @@ class Client:
             connection = self._connection
             if connection is not None and connection.channel in rung:
                 self._take(connection)
+                await self._let_them_ask()
             now = trio.current_time()
             if now >= core.next_deadline():
                 self._handle(DeadlinePassed())
@@ -554,6 +555,16 @@ class Client:
                 self._flush_wanted = False
                 self._carry_out(core.flush(now))
             self._transmit()
+
+    async def _let_them_ask(self) -> None:
+        """Let tasks that were answered run, which often ask again at once.
+
+        What they ask leaves with this pass then. To fall asleep first, and be woken by each, costs
+        several times as much. Twice, as trio runs what is ready in any order.
+        """
+        for _ in range(2):
+            if not self._flush_wanted:
+                await trio.lowlevel.checkpoint()
 
     def _handle(self, event: ClientEvent) -> None:
         self._carry_out(self._core.handle(event, trio.current_time()))
