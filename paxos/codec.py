@@ -615,8 +615,8 @@ def _submit(payload: bytes, unpacker: Unpacker) -> Submit:
     if len(commands) > INTEGER_MAX - _positive(first):
         raise ProtocolError(f"{len(commands)} requests from {first} on cannot be numbered")
     if set(map(type, commands)) != _BYTES_ONLY:
-        stranger = next(each for each in commands if type(each) is not bytes)
-        raise _wrong("a command as bytes", stranger)
+        other = next(each for each in commands if type(each) is not bytes)
+        raise _wrong("a command as bytes", other)
     return Submit(_integer(session), first, _integer(acked_through), _text(machine), commands)
 
 

@@ -53,9 +53,10 @@ class Applied:
 NOTHING_APPLIED = Applied()
 
 RECURSION_ROOM = 899
-"""Frames from ``Executor.apply`` on, those between it and a command's own among them.
+"""Frames that may be on the stack from ``Executor.apply`` on: its own few, and a command's.
 
-What a command's result depends on: change it only with the number of those.
+A command's result depends on how many are left for it, which no release may change: whoever puts
+a call more or less between the two must add or take one here.
 """
 
 SLOT_OVERHEAD_BYTES = 64

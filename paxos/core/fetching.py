@@ -22,12 +22,15 @@ CHUNK_PATIENCE_TIMEOUTS = 10
 That is longer than a large chunk takes over a link of 1 Mbit/s that others use too.
 """
 
-WAITS_TOLERATED = 1
-"""So often a piece may be waited for in vain before they came for as long as the patience.
+WAITS_TOLERATED = 2
+"""For so many times the patience a fetch whose pieces come now and then is borne.
 
-After that the fetch gives way to what another peer offers, although pieces come now and then. The
-next may be waited for twice as often, so that of helpers that are all bad one is heard to its end.
+After that it gives way to a newer one that another peer offers, if it waited for most of the time.
+The next is borne twice as long, so that of helpers that are all bad one is heard to its end.
 """
+
+WAIT_SHARE = 4
+"""For most of the time: in vain for so many times as long as pieces were on their way."""
 
 SPOILT_PAUSE_S = 5.0
 """After what was fetched proved useless (or there was no room) so long nothing is fetched."""
@@ -47,8 +50,11 @@ class Fetcher:
         self._helper: Voter | None = None  # whom the next chunk was asked of
         self._asked_at = -math.inf
         self._stalled = False  # a chunk was waited for in vain since the last one came
-        self._waits = 0  # in vain, since chunks last came for as long as the patience
-        self._flows_since = -math.inf  # when the first chunk came since the last wait in vain
+        # Since chunks last came for as long as the patience without an interruption: the seconds
+        # that were waited in vain, those in which a chunk was on its way, and when the first chunk
+        # came after the last interruption (None: none yet).
+        self._waited_s = self._flowed_s = 0.0
+        self._flows_since: float | None = None
         self._tolerated = WAITS_TOLERATED
         self._lacking: list[Voter] = []  # who said that they do not have it
         self._not_before = -math.inf
@@ -95,7 +101,7 @@ class Fetcher:
         """
         if name.through <= decided_through or now.monotonic < self._not_before:
             return []
-        if self._name is None or (self._name != name and self._gives_way_to(sender)):
+        if self._name is None or (self._name != name and self._gives_way_to(sender, name)):
             self._begin(name)
         if self._name != name:
             return []
@@ -133,21 +139,18 @@ class Fetcher:
     def handle_disconnected(
         self, peer: Voter, others: Iterable[Voter], now: Instant
     ) -> list[Effect]:
-        """A connection broke; if it was the helper's, go on with another.
-
-        A link that fails is often noticed so before the patience ends.
-        """
+        """A connection broke; if it was the helper's, go on with another."""
         if peer != self._helper or self.is_whole:
             return []
-        if now.monotonic >= self._asked_at + self._patience_s / 2:
-            self._note_wait()
+        self._note_wait(now)
         return self._ask_another((other for other in others if other != peer), now)
 
     def repeat(self, others: Iterable[Voter], now: Instant) -> list[Effect]:
         """A chunk does not come: ask another, or whoever shows a sign of life next."""
         if now.monotonic < self.next_deadline():
             return []
-        self._note_wait()
+        self._stalled = True
+        self._note_wait(now)
         return self._ask_another([other for other in others if other != self._helper], now)
 
     def handle_alive(self, peer: Voter, now: Instant) -> list[Effect]:
@@ -169,35 +172,44 @@ class Fetcher:
 
     def _begin(self, name: SnapshotName) -> None:
         """Fetch this one, from its beginning, and nothing else."""
-        tolerated = self._tolerated if self._waits <= self._tolerated else 2 * self._tolerated
+        tolerated = 2 * self._tolerated if self._hardly_flows() else self._tolerated
         self._clear()
         self._name, self._tolerated = name, tolerated
 
     def _clear(self) -> None:
         self._name, self._offset, self._helper, self._stalled = None, 0, None, False
-        self._waits = 0
+        self._waited_s = self._flowed_s = 0.0
+        self._flows_since = None
         self._lacking.clear()
 
-    def _gives_way_to(self, sender: Voter) -> bool:
+    def _gives_way_to(self, sender: Voter, name: SnapshotName) -> bool:
         """Whether what is fetched is given up for another snapshot, which ``sender`` has."""
+        assert self._name is not None
         if self.is_whole:
             return False
         if self._helper is None or self._stalled:
             return True
-        return self._waits > self._tolerated and sender != self._helper
+        is_newer = name.through > self._name.through
+        return is_newer and sender != self._helper and self._hardly_flows()
 
-    def _note_wait(self) -> None:
-        """A piece was waited for in vain."""
-        self._stalled = True
-        self._waits += 1
+    def _hardly_flows(self) -> bool:
+        """Whether pieces come, but are waited for in vain most of the time, and for too long."""
+        too_long = self._waited_s >= self._tolerated * self._patience_s
+        return too_long and self._waited_s >= WAIT_SHARE * self._flowed_s
+
+    def _note_wait(self, now: Instant) -> None:
+        """A piece was waited for in vain since it was asked for."""
+        self._waited_s += now.monotonic - self._asked_at
+        self._flows_since = None
 
     def _note_flow(self, now: Instant) -> None:
         """A piece came: once they do so for as long as the patience, all is well again."""
-        if self._stalled:
-            self._stalled = False
+        self._stalled = False
+        self._flowed_s += now.monotonic - self._asked_at
+        if self._flows_since is None:
             self._flows_since = now.monotonic
         elif now.monotonic >= self._flows_since + self._patience_s:
-            self._waits = 0
+            self._waited_s = self._flowed_s = 0.0
 
     def _ask(self, helper: Voter, now: Instant) -> list[Effect]:
         assert self._name is not None

@@ -559,8 +559,8 @@ class Client:
     async def _let_them_ask(self) -> None:
         """Let tasks that were answered run, which often ask again at once.
 
-        What they ask leaves with this pass then. To fall asleep first, and be woken by each, costs
-        several times as much. Twice, as trio runs what is ready in any order.
+        What they ask leaves with this pass then; to fall asleep first and be woken costs several
+        times as much. Twice, since trio may run this task before those that it has made ready.
         """
         for _ in range(2):
             if not self._flush_wanted:

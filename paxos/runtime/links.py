@@ -42,6 +42,10 @@ RETRY_MAX_S = 0.25
 """The pause between attempts doubles up to this. Only one side of a pair dials, so that a node that
 returns waits so long for the others: much of a restart, where there is little log to apply."""
 
+RETRY_REFUSED_MAX_S = 1.0
+"""The same where the peer is there and refuses: each attempt costs it a handshake and a line of its
+log, and it is rarely of another mind soon."""
+
 HANDSHAKE_TIMEOUT_S = 3.0
 """A connection that has not said who it is by then is closed."""
 
@@ -301,7 +305,8 @@ class Links:
                 if link is not None and link.origin is not None:
                     pause_s = RETRY_FIRST_S
                 await trio.sleep(pause_s * self._rng.uniform(0.5, 1.0))
-                pause_s = min(2 * pause_s, RETRY_MAX_S)
+                refused = link is not None and link.origin is None
+                pause_s = min(2 * pause_s, RETRY_REFUSED_MAX_S if refused else RETRY_MAX_S)
 
     async def _dial(self, peer: Voter, hello: Hello, nursery: trio.Nursery) -> _Link | None:
         member = self._members.get(peer.node)

@@ -147,12 +147,15 @@ def test_fetch_of_a_piece_per_patience_gives_way_to_another_peers_offer() -> Non
 
 def test_fetch_over_a_link_that_fails_again_and_again_gives_way_to_another_peers_offer() -> None:
     fetcher = begun()
-    for number in range(2):
-        broken = PATIENCE_S * (number + 1) - 0.1
+    for number in range(3):
+        broken = (PATIENCE_S - 0.1) * (number + 1)
+        assert fetcher.handle_offer(B, OTHER, 0, at(broken)) == []
         assert fetcher.handle_disconnected(A, [], at(broken)) == []
         assert fetcher.handle_alive(A, at(broken)) == [request(A, number)]
         assert fetcher.handle_chunk(A, chunk(number, b"0"), [A], at(broken)) != []
-    assert fetcher.handle_offer(B, OTHER, 0, at(2 * PATIENCE_S)) == [request(B, 0, OTHER)]
+    older = SnapshotName(NAME.through - 1, 10, bytes(16))
+    assert fetcher.handle_offer(B, older, 0, at(3 * PATIENCE_S)) == []
+    assert fetcher.handle_offer(B, OTHER, 0, at(3 * PATIENCE_S)) == [request(B, 0, OTHER)]
 
 
 def test_fetch_whose_link_breaks_while_pieces_come_keeps_what_it_has() -> None:
@@ -162,6 +165,26 @@ def test_fetch_whose_link_breaks_while_pieces_come_keeps_what_it_has() -> None:
         assert fetcher.handle_disconnected(A, [], at(number + 0.1)) == []
         assert fetcher.handle_alive(A, at(number + 0.2)) == [request(A, number + 1)]
     assert fetcher.handle_offer(B, OTHER, 0, at(5.0)) == []
+
+
+def test_fetch_that_goes_on_at_another_helper_after_a_break_is_not_given_up_meanwhile() -> None:
+    fetcher = begun()
+    fetcher.handle_chunk(A, chunk(0, b"012345678"), [A, C], at(0.1))
+    assert fetcher.handle_disconnected(A, [C], at(3.0)) == [request(C, 9)]
+    assert fetcher.handle_offer(B, OTHER, 0, at(3.01)) == []
+    assert fetcher.handle_chunk(C, chunk(9, b"9"), [C], at(3.1)) != []
+    assert fetcher.is_whole
+
+
+def test_fetch_whose_pieces_come_a_third_of_the_time_is_kept() -> None:
+    fetcher, now = begun(), 0.0
+    for number in range(9):
+        now += 2.0  # on its way
+        assert fetcher.handle_chunk(A, chunk(number, b"0"), [A], at(now)) != []
+        now += 4.0  # in vain
+        assert fetcher.handle_disconnected(A, [], at(now)) == []
+        assert fetcher.handle_alive(A, at(now)) == [request(A, number + 1)]
+        assert fetcher.handle_offer(B, OTHER, 0, at(now)) == []
 
 
 def test_fetch_whose_pieces_come_for_as_long_as_the_patience_has_forgotten_its_waits() -> None:
@@ -189,7 +212,7 @@ def test_fetch_that_was_given_a_piece_per_patience_by_all_is_kept_for_longer_eac
             count += 1
             fetcher.handle_offer(other, later, 0, at(now))
         waits.append(count)
-    assert waits == [2, 3, 5]
+    assert waits == [2, 4, 8]
 
 
 def test_dead_helper_of_what_nobody_else_has_is_let_go() -> None:

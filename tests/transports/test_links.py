@@ -563,6 +563,35 @@ def test_url_that_leads_to_another_node_is_told_on_the_dialling_side() -> None:
     in_world(test)
 
 
+def test_attempts_at_a_peer_that_refuses_back_off_further_than_at_one_that_is_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    attempts: list[float] = []
+    connect = MemoryNetwork.connect
+
+    def counted(self: MemoryNetwork, *arguments: object) -> object:
+        attempts.append(trio.current_time())
+        return connect(self, *arguments)  # type: ignore[arg-type]
+
+    async def test(world: World) -> None:
+        bell = Doorbell()
+
+        def refuse(channel: Channel) -> None:
+            channel.send_nowait([handshake.encode(Rejected("not you"))])
+
+        async with world.network.transport("n1").listen("memory://n1", bell, refuse):
+            monkeypatch.setattr(MemoryNetwork, "connect", counted)
+            two = await world.node(2)
+            await elapse(30)
+            two.stop()
+        bell.close()
+        pauses = [after - before for before, after in itertools.pairwise(attempts)]
+        assert all(pause >= links.RETRY_REFUSED_MAX_S / 2 for pause in pauses[6:])
+        assert len(pauses) > 20
+
+    in_world(test)
+
+
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
