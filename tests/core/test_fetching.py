@@ -237,6 +237,7 @@ def test_whole_snapshot_waits_for_its_check_whatever_happens_to_the_helper() -> 
     fetcher.handle_chunk(A, chunk(0, b"0123456789"), [], at(0.1))
     assert fetcher.handle_disconnected(A, [B], at(0.2)) == []
     assert fetcher.handle_chunk(A, chunk(0, b"0123456789"), [], at(0.2)) == []
+    assert fetcher.handle_offer(B, OTHER, 0, at(0.2)) == []
     assert fetcher.name == NAME
 
 
