@@ -6,7 +6,7 @@ import json
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,8 +14,8 @@ from pathlib import Path
 import click
 
 from benchmarks.peers import page, parts, plan, report
-from benchmarks.peers.children import ClusterFailed
 from benchmarks.peers.etcd import Etcd
+from benchmarks.peers.failures import noted
 from benchmarks.peers.figures import Figures
 from benchmarks.peers.floor import floor
 from benchmarks.peers.lifecycle import LifecycleSystem
@@ -97,26 +97,35 @@ class Options:
         return sum(map(plan.load_s, loads)) + plan.CLUSTER_S * bool(loads) + lives
 
 
-def measure_round(number: int, options: Options, record: RunRecord, progress: Progress) -> bool:
-    """Measure every system once into the record; return whether all of it succeeded."""
+def measure_round(
+    number: int,
+    options: Options,
+    record: RunRecord,
+    progress: Progress,
+    save: Callable[[], None] = lambda: None,
+) -> None:
+    """Measure every system once into the record.
+
+    What fails is noted there, and the rest goes on.
+
+    Args:
+        number: Of the round, from 1.
+        options: What is measured.
+        record: Of the run.
+        progress: Told what is over.
+        save: Called after each system.
+    """
     wait_until_quiet(options.quiet_s)
-    record["floors"].append(floor(options.directory))
-    succeeded = True
+    with noted(record, "the machine", number, "floors"):
+        record["floors"].append(floor(options.directory))
     for system in order(number, options.systems):
         where = f"round {number} of {options.rounds}, {system.name}"
-        try:
-            _measure_loads(number, system, options, record, progress, where)
-        except ClusterFailed as failure:
-            succeeded = False
-            say(f"{where} failed: {failure}")
+        _measure_loads(number, system, options, record, progress, where)
         for name, part in options.cluster_parts(number, system).items():
-            try:
+            with noted(record, system.name, number, name):
                 part.measure(record, system, number, options.directory)
-            except ClusterFailed as failure:
-                succeeded = False
-                say(f"{where}, {name} failed: {failure}")
             progress.done(part.estimate_s, f"{where}, {name}")
-    return succeeded
+        save()
 
 
 def _measure_loads(
@@ -130,16 +139,17 @@ def _measure_loads(
     loads = plan.loads_for(system, options.parts, options.levels, options.timing)
     if not loads:
         return
+    rows = measure_loads(number, system, loads, options.directory, options.quiet_s)
     starting_s = plan.CLUSTER_S
-    for row in measure_loads(number, system, loads, options.directory, options.quiet_s):
-        record["measurements"].append(as_record(row))
-        mark = f", disturbed: {row.other_cores:.1f} other cores" if row.disturbed else ""
-        progress.done(
-            starting_s + plan.load_s(row.load),
-            f"{where}, {row.load.operation} at {row.load.outstanding}, {row.load.value_size} bytes:"
-            f" {row.measurement.ops_s:,.0f}/s{mark}",
-        )
-        starting_s = 0.0
+    with noted(record, system.name, number, "loads"):
+        for row in rows:
+            record["measurements"].append(as_record(row))
+            mark = f", disturbed: {row.other_cores:.1f} other cores" if row.disturbed else ""
+            progress.done(
+                starting_s + plan.load_s(row.load),
+                f"{where}, {row.load.text}: {row.measurement.ops_s:,.0f}/s{mark}",
+            )
+            starting_s = 0.0
 
 
 def new_record(options: Options, missing: Mapping[str, list[str]]) -> RunRecord:
@@ -162,6 +172,7 @@ def new_record(options: Options, missing: Mapping[str, list[str]]) -> RunRecord:
         "failover": [],
         "memory": [],
         "restart": [],
+        "failures": [],
     }
 
 
@@ -173,8 +184,10 @@ def chosen(names: Sequence[str]) -> tuple[list[LifecycleSystem], dict[str, list[
 
 
 def write_record(record: RunRecord, path: Path) -> None:
-    """Write everything about a run to a file."""
-    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    """Write everything about a run to a file, which is at no time half written."""
+    beside = path.with_name(f"{path.name}.new")
+    beside.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    beside.replace(path)
 
 
 @click.command(context_settings={"show_default": True})
@@ -215,7 +228,7 @@ def write_record(record: RunRecord, path: Path) -> None:
     "--json",
     "json_file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write everything measured to this file, after each round.",
+    help="Write everything measured to this file, after each system.",
 )
 @click.option(
     "--page",
@@ -251,16 +264,18 @@ def main(
     options = Options(systems, parts, levels, rounds, Timing(warmup, duration), quiet, directory)
     record = new_record(options, missing)
     progress = Progress(options.estimate_s())
-    succeeded = True
+    files = [path for path in (json_file, page.RECORD if to_page else None) if path is not None]
+
+    def save() -> None:
+        for path in files:
+            write_record(record, path)
+
     for number in range(1, rounds + 1):
-        succeeded &= measure_round(number, options, record, progress)
-        for path in (json_file, page.RECORD if to_page else None):
-            if path is not None:
-                write_record(record, path)
+        measure_round(number, options, record, progress, save)
     print(report.text(Figures(record)))
     if to_page:
         page.write(record)
-    if not succeeded:
+    if record["failures"]:
         sys.exit(1)
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from benchmarks.peers.children import ClusterFailed
 
 HERE = Path(__file__).resolve().parent
 BUILD = HERE / "build"
@@ -15,6 +18,18 @@ def is_built(product: Path, source: Path) -> bool:
         return False
     made = product.stat().st_mtime
     return all(file.stat().st_mtime <= made for file in source.iterdir())
+
+
+def build(command: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> None:
+    """Run a compiler.
+
+    Raises:
+        ClusterFailed: It did not compile; the text has what it said last.
+    """
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if ended.returncode != 0:
+        said = ended.stderr.strip().splitlines() or [f"exit status {ended.returncode}"]
+        raise ClusterFailed(f"{command[0]}: {said[-1]}")
 
 
 def packaged_file(package: str, suffix: str) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.peers.children import HOST, Children, ClusterFailed, children, free_ports
 from benchmarks.peers.completions import Completions, told_by
-from benchmarks.peers.debian import BUILD, HERE, is_built, packaged_file
+from benchmarks.peers.debian import BUILD, HERE, build, is_built, packaged_file
 from benchmarks.peers.generator import run_generator
 from benchmarks.peers.lifecycle import CALL_TIMEOUT_S, NODES, VALUE_BYTES
 from benchmarks.peers.measurement import Load, Measurement
@@ -207,4 +207,4 @@ def _build() -> None:
         "GOPROXY": "off",
         "GOPATH": f"{BUILD / 'go'}:{_go_path()}",
     }
-    subprocess.run(["go", "build", "-o", PROGRAM, "etcd_load"], check=True, env=environment)
+    build(["go", "build", "-o", PROGRAM, "etcd_load"], environment)

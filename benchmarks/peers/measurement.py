@@ -43,6 +43,11 @@ class Load:
         """Share of reads among the operations."""
         return READ_SHARES[self.operation]
 
+    @property
+    def text(self) -> str:
+        """What a person reads of it."""
+        return f"{self.operation} at {self.outstanding:,}, {self.value_size:,} bytes"
+
 
 @dataclass(frozen=True)
 class ServerCpu:
@@ -253,11 +258,21 @@ class FloorRecord(TypedDict):
     replicated_ms: float
 
 
+class FailureRecord(TypedDict):
+    """What was not measured because something went wrong: the load or part, and what was said."""
+
+    system: str
+    round: int
+    part: str
+    text: str
+
+
 class RunRecord(TypedDict):
     """Everything about a run.
 
     ``missing`` has, by system, what is not installed; ``left_out``, by system and part, why it has
-    no share in it. A part that was not measured is an empty list.
+    no share in it. A part that was not measured is an empty list; what was measured before a
+    failure stays beside it.
     """
 
     date: str
@@ -271,6 +286,7 @@ class RunRecord(TypedDict):
     failover: list[FailoverRecord]
     memory: list[MemoryRecord]
     restart: list[RestartRecord]
+    failures: list[FailureRecord]
 
 
 def as_record(row: Row) -> LoadRecord:

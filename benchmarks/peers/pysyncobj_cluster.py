@@ -27,6 +27,13 @@ NODE = Path(__file__).with_name("pysyncobj_node.py")
 WARM_UP = Load("write", 64, 1, 64, warmup_s=1.0, duration_s=1.0)
 
 
+class NodeEnded(ClusterFailed, ConnectionError):
+    """A node's pipes are closed. While a cluster is waited for, its last words tell more."""
+
+    def __str__(self) -> str:
+        return f"a PySyncObj node ended: {self.args[0]}"
+
+
 class PySyncObj:
     """How to measure PySyncObj.
 
@@ -177,11 +184,17 @@ class PySyncObjCluster:
 
 def _tell(process: subprocess.Popen[str], request: dict[str, Any]) -> None:
     assert process.stdin is not None
-    process.stdin.write(json.dumps(request) + "\n")
-    process.stdin.flush()
+    try:
+        process.stdin.write(json.dumps(request) + "\n")
+        process.stdin.flush()
+    except BrokenPipeError as error:
+        raise NodeEnded(request["command"]) from error
 
 
 def _told(process: subprocess.Popen[str]) -> dict[str, Any]:
     assert process.stdout is not None
-    answer: dict[str, Any] = json.loads(process.stdout.readline())
+    line = process.stdout.readline()
+    if not line:
+        raise NodeEnded(f"status {process.poll()}")
+    answer: dict[str, Any] = json.loads(line)
     return answer

@@ -88,6 +88,10 @@ def machine(figures: Figures) -> str:
             for part, reason in parts.items()
         ),
     ]
+    lines += [
+        f"**failed**: {each['system']}, {each['part']}, round {each['round']}: {each['text']}"
+        for each in record["failures"]
+    ]
     disturbed = sum(row["disturbed"] for row in record["measurements"])
     total = len(record["measurements"])
     lines.append(f"disturbed by other work, also when repeated: {disturbed} of {total} loads")

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from benchmarks.peers.children import ClusterFailed
 from benchmarks.peers.lifecycle import (
     NODES,
     LifecycleSystem,
@@ -70,5 +71,8 @@ def measure(system: LifecycleSystem, directory: Path | None, entries: int) -> Re
 
 def _seconds(command: Sequence[str], directory: Path) -> float:
     began = time.perf_counter()
-    subprocess.run(command, cwd=directory, capture_output=True, check=True)
-    return time.perf_counter() - began
+    ended = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
+    seconds = time.perf_counter() - began
+    if ended.returncode != 0:
+        raise ClusterFailed(f"a bare start of {command[0]} failed: {ended.stderr.strip()[-300:]}")
+    return seconds

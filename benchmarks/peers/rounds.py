@@ -63,7 +63,12 @@ def measure_loads(
         if loads[0].operation != "write":
             cluster.measure(FILL)
         for load in loads:
-            yield _measure(number, system, cluster, load, quiet_timeout_s)
+            try:
+                row = _measure(number, system, cluster, load, quiet_timeout_s)
+            except Exception as error:
+                error.add_note(load.text)
+                raise
+            yield row
 
 
 def _measure(

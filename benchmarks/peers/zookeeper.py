@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks.peers.children import HOST, Children, ClusterFailed, children, free_ports
 from benchmarks.peers.completions import Completions, told_by
-from benchmarks.peers.debian import BUILD, HERE, is_built, packaged_file
+from benchmarks.peers.debian import BUILD, HERE, build, is_built, packaged_file
 from benchmarks.peers.generator import run_generator
 from benchmarks.peers.lifecycle import CALL_TIMEOUT_S, NODES, VALUE_BYTES
 from benchmarks.peers.measurement import Load, Measurement
@@ -210,4 +210,4 @@ def _build() -> None:
     if not _compiled():
         CLASSES.mkdir(parents=True, exist_ok=True)
         sources = sorted(SOURCE.glob("*.java"))
-        subprocess.run(["javac", "-cp", _jar(), "-d", CLASSES, *sources], check=True)
+        build(["javac", "-cp", _jar(), "-d", CLASSES, *sources])

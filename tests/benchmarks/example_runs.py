@@ -56,4 +56,5 @@ def run_record(*measurements: LoadRecord) -> RunRecord:
         "failover": [],
         "memory": [],
         "restart": [],
+        "failures": [],
     }

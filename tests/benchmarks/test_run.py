@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from benchmarks.peers import __main__ as run
+from benchmarks.peers import report, rounds
 from benchmarks.peers.children import ClusterFailed
+from benchmarks.peers.figures import Figures
 from benchmarks.peers.lifecycle import LifecycleSystem
-from benchmarks.peers.measurement import FloorRecord, RunRecord
+from benchmarks.peers.measurement import FloorRecord, Load, Measurement, RunRecord
 from benchmarks.peers.plan import Timing
 from benchmarks.peers.progress import Progress
 from benchmarks.peers.rounds import ClusterPart
 from tests.benchmarks.fake_systems import FakeSystem
 
+Measure = Callable[[Load], Measurement]
+
 ESTIMATE_S = 7.0
+ERRORS = {
+    "broken": ClusterFailed("no leader"),
+    "odd": ExceptionGroup("both", [KeyError("applied"), ValueError("of no matter")]),
+    "stopped": KeyboardInterrupt(),
+}
+"""What the part ends with, by system."""
 
 
 def measure_gap(record: RunRecord, system: LifecycleSystem, number: int, _: Path | None) -> None:
-    """Find a gap, but of one system."""
-    if system.name == "broken":
-        raise ClusterFailed("no leader")
+    """Find a gap, and then fail with some systems."""
     record["failover"].append({"system": system.name, "round": number, "gap_s": 0.5})
+    if system.name in ERRORS:
+        raise ERRORS[system.name]
 
 
 @pytest.fixture(autouse=True)
@@ -43,18 +56,67 @@ def test_run_measures_each_part_in_its_rounds_of_each_system_that_takes_part() -
     chosen = options(FakeSystem("a"), FakeSystem("b", failover="it is tired"), rounds=3)
     record = run.new_record(chosen, missing={"c": ["java"]})
     for number in (1, 2, 3):
-        assert run.measure_round(number, chosen, record, Progress(chosen.estimate_s()))
+        run.measure_round(number, chosen, record, Progress(chosen.estimate_s()))
     assert [(row["system"], row["round"]) for row in record["failover"]] == [("a", 1), ("a", 2)]
     assert record["left_out"] == {"b": {"failover": "it is tired"}}
     assert len(record["floors"]) == 3
+    assert not record["failures"]
     assert chosen.estimate_s() == 2 * ESTIMATE_S
 
 
+@pytest.mark.parametrize(
+    ("name", "text"), [("broken", "no leader"), ("odd", "KeyError: 'applied'")]
+)
 def test_run_of_which_one_system_fails_goes_on_with_the_others_and_says_so(
-    capsys: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str], name: str, text: str
 ) -> None:
-    chosen = options(FakeSystem("broken"), FakeSystem("sound"), rounds=1)
+    chosen = options(FakeSystem(name), FakeSystem("sound"), rounds=1)
     record = run.new_record(chosen, missing={})
-    assert not run.measure_round(1, chosen, record, Progress(chosen.estimate_s()))
-    assert [row["system"] for row in record["failover"]] == ["sound"]
-    assert "broken, failover failed: no leader" in capsys.readouterr().err
+    run.measure_round(1, chosen, record, Progress(chosen.estimate_s()))
+    # What it had measured before it failed is kept.
+    assert [row["system"] for row in record["failover"]] == [name, "sound"]
+    assert record["failures"] == [{"system": name, "round": 1, "part": "failover", "text": text}]
+    assert f"round 1, {name}, failover failed: {text}" in capsys.readouterr().err
+    assert f"failed**: {name}, failover, round 1: {text}" in report.text(Figures(record))
+
+
+def test_run_of_which_a_load_fails_keeps_those_before_it_and_names_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    system = FakeSystem("a", failover="it is tired")
+    monkeypatch.setattr(rounds, "wait_until_quiet", lambda _: 0.0)
+    monkeypatch.setattr(system.served, "measure", failing_at(64, system.served.measure))
+    chosen = replace(options(system, rounds=1), parts=["writes"], levels=[1, 64])
+    record = run.new_record(chosen, missing={})
+    run.measure_round(1, chosen, record, Progress(chosen.estimate_s()))
+    assert [row["outstanding"] for row in record["measurements"]] == [1]
+    (failure,) = record["failures"]
+    assert failure["part"] == "loads"
+    assert failure["text"] == "ZeroDivisionError: nothing; write at 64, 64 bytes"
+
+
+def failing_at(level: int, measure: Measure) -> Measure:
+    """Return the measurement of a cluster that breaks at one level."""
+
+    def measured(load: Load) -> Measurement:
+        if load.outstanding == level:
+            raise ZeroDivisionError("nothing")
+        return measure(load)
+
+    return measured
+
+
+def test_run_is_saved_after_each_system_and_ends_where_a_person_stops_it(tmp_path: Path) -> None:
+    chosen = options(FakeSystem("a"), FakeSystem("stopped"), FakeSystem("b"), rounds=1)
+    record = run.new_record(chosen, missing={})
+    file = tmp_path / "run.json"
+    with pytest.raises(KeyboardInterrupt):
+        run.measure_round(
+            1,
+            chosen,
+            record,
+            Progress(chosen.estimate_s()),
+            lambda: run.write_record(record, file),
+        )
+    assert [row["system"] for row in json.loads(file.read_text())["failover"]] == ["a"]
+    assert list(tmp_path.iterdir()) == [file]
