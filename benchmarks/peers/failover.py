@@ -10,7 +10,7 @@ the killed node is back and level with the leader, and writes have gone on undis
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -57,7 +57,7 @@ def is_calm(times: Sequence[float], now: float) -> bool:
     return all(later - earlier < CALM_GAP_S for earlier, later in pairwise(ends))
 
 
-def measure(system: LifecycleSystem, directory: Path | None, kills: int) -> list[float]:
+def measure(system: LifecycleSystem, directory: Path | None, kills: int) -> Iterator[float]:
     """Kill the leader of one cluster again and again.
 
     Args:
@@ -65,23 +65,32 @@ def measure(system: LifecycleSystem, directory: Path | None, kills: int) -> list
         directory: Where it keeps data.
         kills: How many.
 
-    Returns:
-        For each kill, the longest interval without a completed write that ended after it, in
-        seconds.
+    Yields:
+        For each kill, as soon as it is known, the longest interval without a completed write that
+        ended after it, in seconds; ``RECOVERY_TIMEOUT_S`` if writes did not go on again.
 
     Raises:
         ClusterFailed: It did not start, or did not come back from a kill.
     """
-    gaps = []
     with system.fresh(directory) as cluster:
         for number in range(1, kills + 1):
-            gaps.append(_kill_leader(cluster))
-            say(f"{system.name}, kill {number} of {kills}: {gaps[-1]:.3f} s")
-    return gaps
+            leader, gap = _kill_leader(cluster)
+            say(f"{system.name}, kill {number} of {kills}: {_told(gap)}")
+            yield RECOVERY_TIMEOUT_S if gap is None else gap
+            if gap is None:
+                raise ClusterFailed(f"kill {number} of {kills}: {_told(gap)}")
+            cluster.start(leader)
+            catch_up(cluster, leader, progress_of(cluster, leader_of(cluster)))
 
 
-def _kill_leader(cluster: Lifecycle) -> float:
-    """Kill the leader under load, then bring it back; return the longest gap."""
+def _told(gap: float | None) -> str:
+    if gap is None:
+        return f"writes did not go on within {RECOVERY_TIMEOUT_S:.0f} s"
+    return f"{gap:.3f} s"
+
+
+def _kill_leader(cluster: Lifecycle) -> tuple[int, float | None]:
+    """Kill the leader under load; return it, and the longest gap, or None if writes ended."""
     with cluster.arrivals(RATE) as completions:
         cluster.owned.wait_for(lambda: completions.times() or None, "completed write")
         time.sleep(CALM_S)
@@ -89,24 +98,16 @@ def _kill_leader(cluster: Lifecycle) -> float:
         leader = leader_of(cluster)
         killed_at = time.time()
         cluster.kill(leader)
-        _wait_for_writes(completions, killed_at)
-        gap = longest_gap(completions.times(), killed_at)
-    assert gap is not None
-    cluster.start(leader)
-    catch_up(cluster, leader, progress_of(cluster, leader_of(cluster)))
-    return gap
+        recovered = _go_on_again(completions, killed_at)
+        times = completions.times()
+    return leader, longest_gap(times, killed_at) if recovered else None
 
 
-def _wait_for_writes(completions: Completions, killed_at: float) -> None:
-    """Wait until writes have been watched, and complete again.
-
-    Raises:
-        ClusterFailed: None has completed in time.
-    """
+def _go_on_again(completions: Completions, killed_at: float) -> bool:
+    """Watch writes after a kill until they complete again all the time; whether they did."""
     while time.time() < killed_at + RECOVERY_TIMEOUT_S:
         time.sleep(WATCHED_S)
-        if any(each > killed_at for each in completions.times()) and is_calm(
-            completions.times(), time.time()
-        ):
-            return
-    raise ClusterFailed(f"no write completed within {RECOVERY_TIMEOUT_S:.0f} s after the kill")
+        times = completions.times()
+        if any(each > killed_at for each in times) and is_calm(times, time.time()):
+            return True
+    return False

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from benchmarks.peers.measurement import LoadRecord, RunRecord
 from benchmarks.peers.plan import ENTRIES, VALUE_SIZE, Shape
@@ -24,6 +24,16 @@ Field = Literal[
     "leader_cpu_s_per_1000",
     "follower_cpu_s_per_1000",
 ]
+
+
+class Sampled(NamedTuple):
+    """A figure, and of how many samples it is: the fewest that any system has that it compares."""
+
+    value: float | None
+    samples: int
+
+
+NOTHING = Sampled(None, 0)
 
 
 class Figures:
@@ -59,12 +69,18 @@ class Figures:
         """Return the median of one field, or None if it was not measured."""
         return median(self.values(system, shape, field))
 
-    def floor_ms(self) -> float | None:
+    def sampled(self, system: str, shape: Shape, field: Field) -> Sampled:
+        """Return the median of one field, and of how many rounds."""
+        return sampled(self.values(system, shape, field))
+
+    def floor_ms(self) -> Sampled:
         """Return the medians of a sync and of a round trip over loopback, added."""
         floors = self.record["floors"]
         sync = median([each["sync_ms"] for each in floors])
         round_trip = median([each["round_trip_ms"] for each in floors])
-        return None if sync is None or round_trip is None else sync + round_trip
+        if sync is None or round_trip is None:
+            return NOTHING
+        return Sampled(sync + round_trip, len(floors))
 
     def failover_gaps_s(self, system: str) -> list[float]:
         """Return the gap of each SIGKILL of a leader."""
@@ -104,12 +120,24 @@ def median(values: Sequence[float]) -> float | None:
     return statistics.median(values) if values else None
 
 
+def sampled(values: Sequence[float]) -> Sampled:
+    """Return the median of samples, and how many there are."""
+    return Sampled(median(values), len(values))
+
+
 def ratio(value: float | None, base: float | None) -> float | None:
     """Return ``value / base``, or None if one of them is not known."""
     return None if value is None or not base else value / base
 
 
-def best(values: Iterable[float | None]) -> float | None:
-    """Return the largest value, or None if one of them is not known: it might be that."""
-    known = list(values)
-    return max(each for each in known if each is not None) if None not in known else None
+def compared(figure: Sampled, base: Sampled) -> Sampled:
+    """Return how many times the base a figure is."""
+    return Sampled(ratio(figure.value, base.value), min(figure.samples, base.samples))
+
+
+def best(figures: Iterable[Sampled]) -> Sampled:
+    """Return the largest figure; not known if one of them is not: it might be that."""
+    known = list(figures)
+    values = [value for value, _ in known if value is not None]
+    largest = max(values) if len(values) == len(known) else None
+    return Sampled(largest, min(samples for _, samples in known))

@@ -106,11 +106,12 @@ def target_table(figures: Figures) -> str:
             verdict.target.system,
             f"{verdict.target.sense} {number(verdict.target.bound)} {verdict.target.unit}",
             number(verdict.measured),
+            f"{verdict.samples} of {verdict.target.samples_min}",
             "**missed**" if verdict.outcome == "missed" else verdict.outcome,
         ]
         for verdict in evaluate(figures)
     ]
-    return table(("asked", "of", "bound", "measured", "outcome"), rows)
+    return table(("asked", "of", "bound", "measured", "samples, of at least", "outcome"), rows)
 
 
 def rate_table(figures: Figures, shapes: Sequence[Shape]) -> str:

@@ -1,24 +1,31 @@
 """What was asked of this project's performance, as data, and what a run says about it. Pure.
 
 Every target is judged by the medians of one run (``figures``). What a run did not measure, or not
-of every system that a target compares, is neither met nor missed.
+of every system that a target compares, is neither met nor missed, and neither is what it did not
+measure often enough.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from benchmarks.peers.figures import Figures, best, median, ratio, reads, writes
+from benchmarks.peers.figures import Figures, Sampled, best, compared, reads, sampled, writes
 from benchmarks.peers.plan import Shape
 
 Sense = Literal["at least", "at most", "below"]
-Outcome = Literal["met", "missed", "not measured"]
+Outcome = Literal["met", "missed", "too few", "not measured"]
 
 MINIMAL, OURS, AWAITING = "ours-minimal", "ours", "ours-awaiting"
 ETCD, ZOOKEEPER, PYSYNCOBJ = "etcd", "zookeeper", "pysyncobj journal"
+
+DURABLE = (ETCD, ZOOKEEPER)
+"""The peers that sync what they write."""
+
+ROUNDS_MIN = 3
+KILLS_MIN = 10
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,7 @@ class Target:
         bound: In ``unit``.
         unit: Of the bound and the figure.
         measured: Finds the figure in a run.
+        samples_min: It says nothing if there are fewer samples of it.
     """
 
     system: str
@@ -39,21 +47,25 @@ class Target:
     sense: Sense
     bound: float
     unit: str
-    measured: Callable[[Figures], float | None]
+    measured: Callable[[Figures], Sampled]
+    samples_min: int = ROUNDS_MIN
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A target, and the figure that a run has for it."""
+    """A target, the figure that a run has for it, and of how many samples that is."""
 
     target: Target
     measured: float | None
+    samples: int
 
     @property
     def outcome(self) -> Outcome:
         """Whether the figure is what was asked."""
         if self.measured is None:
             return "not measured"
+        if self.samples < self.target.samples_min:
+            return "too few"
         bound = self.target.bound
         match self.target.sense:
             case "at least":
@@ -67,48 +79,45 @@ class Verdict:
 
 def evaluate(figures: Figures) -> list[Verdict]:
     """Return every target with what the run says about it."""
-    return [Verdict(target, target.measured(figures)) for target in TARGETS]
+    return [Verdict(target, *target.measured(figures)) for target in TARGETS]
 
 
-def _rate_of_best(system: str, shape: Shape, figures: Figures) -> float | None:
-    """Return a system's rate as a multiple of the better of etcd and ZooKeeper."""
-    better = best(figures.median(peer, shape, "ops_s") for peer in (ETCD, ZOOKEEPER))
-    return ratio(figures.median(system, shape, "ops_s"), better)
+def _rate_of_best(peers: Sequence[str], system: str, shape: Shape, figures: Figures) -> Sampled:
+    """Return a system's rate as a multiple of the best of the peers."""
+    better = best(figures.sampled(peer, shape, "ops_s") for peer in peers)
+    return compared(figures.sampled(system, shape, "ops_s"), better)
 
 
-def _rate_of(peer: str, system: str, shape: Shape, figures: Figures) -> float | None:
-    return ratio(figures.median(system, shape, "ops_s"), figures.median(peer, shape, "ops_s"))
-
-
-def _p50_of(peer: str, system: str, figures: Figures) -> float | None:
+def _p50_of(peer: str, system: str, figures: Figures) -> Sampled:
     alone = writes(1)
-    return ratio(figures.median(system, alone, "p50_ms"), figures.median(peer, alone, "p50_ms"))
+    ours = figures.sampled(system, alone, "p50_ms")
+    return compared(ours, figures.sampled(peer, alone, "p50_ms"))
 
 
-def _p50_of_floor(system: str, figures: Figures) -> float | None:
-    return ratio(figures.median(system, writes(1), "p50_ms"), figures.floor_ms())
+def _p50_of_floor(system: str, figures: Figures) -> Sampled:
+    return compared(figures.sampled(system, writes(1), "p50_ms"), figures.floor_ms())
 
 
-def _server_cpu_of(peer: str, system: str, figures: Figures) -> float | None:
+def _server_cpu_of(peer: str, system: str, figures: Figures) -> Sampled:
     shape = writes(256)
-    ours = figures.median(system, shape, "srv_cpu_s_per_1000")
-    return ratio(ours, figures.median(peer, shape, "srv_cpu_s_per_1000"))
+    ours = figures.sampled(system, shape, "srv_cpu_s_per_1000")
+    return compared(ours, figures.sampled(peer, shape, "srv_cpu_s_per_1000"))
 
 
-def _gap(system: str, figures: Figures) -> float | None:
-    return median(figures.failover_gaps_s(system))
+def _gap(system: str, figures: Figures) -> Sampled:
+    return sampled(figures.failover_gaps_s(system))
 
 
-def _gap_of(peer: str, system: str, figures: Figures) -> float | None:
-    return ratio(_gap(system, figures), _gap(peer, figures))
+def _gap_of(peer: str, system: str, figures: Figures) -> Sampled:
+    return compared(_gap(system, figures), _gap(peer, figures))
 
 
-def _resident(system: str, figures: Figures) -> float | None:
-    return median(figures.resident_mib(system))
+def _resident(system: str, figures: Figures) -> Sampled:
+    return sampled(figures.resident_mib(system))
 
 
-def _restart(system: str, figures: Figures) -> float | None:
-    return median(figures.restarts_beyond_import_s(system))
+def _restart(system: str, figures: Figures) -> Sampled:
+    return sampled(figures.restarts_beyond_import_s(system))
 
 
 def _throughput() -> list[Target]:
@@ -120,7 +129,7 @@ def _throughput() -> list[Target]:
             "at least",
             bound * share,
             "times",
-            partial(_rate_of_best, system, writes(level)),
+            partial(_rate_of_best, DURABLE, system, writes(level)),
         )
         for system, share in ((MINIMAL, 1.0), (AWAITING, 0.5))
         for level, bound in asked.items()
@@ -157,7 +166,7 @@ def _for_machine(system: str) -> list[Target]:
                 "at least",
                 bound,
                 "times",
-                partial(_rate_of, PYSYNCOBJ, system, writes(level)),
+                partial(_rate_of_best, (PYSYNCOBJ,), system, writes(level)),
             )
             for level, bound in {1: 0.9, 64: 2.0, 256: 2.0, 1024: 2.0}.items()
         ),
@@ -167,7 +176,7 @@ def _for_machine(system: str) -> list[Target]:
             "at least",
             2.0,
             "times",
-            partial(_rate_of_best, system, reads(64)),
+            partial(_rate_of_best, DURABLE, system, reads(64)),
         ),
         Target(
             system,
@@ -184,9 +193,15 @@ def _lives(system: str) -> list[Target]:
     """Return the targets for clusters whose nodes are killed, filled and started again."""
     gap = "fail-over gap after SIGKILL of the leader"
     return [
-        Target(system, gap, "at most", 0.35, "s", partial(_gap, system)),
+        Target(system, gap, "at most", 0.35, "s", partial(_gap, system), KILLS_MIN),
         Target(
-            system, f"{gap}, of etcd's", "at most", 1 / 3, "times", partial(_gap_of, ETCD, system)
+            system,
+            f"{gap}, of etcd's",
+            "at most",
+            1 / 3,
+            "times",
+            partial(_gap_of, ETCD, system),
+            KILLS_MIN,
         ),
         Target(
             system,
@@ -195,6 +210,7 @@ def _lives(system: str) -> list[Target]:
             1.0,
             "times",
             partial(_gap_of, ZOOKEEPER, system),
+            KILLS_MIN,
         ),
         Target(
             system,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from benchmarks.peers.measurement import (
     Latency,
     Load,
@@ -36,6 +38,11 @@ def load_record(
     load = Load(operation, outstanding, 8, value_size, warmup_s=1.0, duration_s=10.0)
     other_cores = 0.9 if disturbed else 0.01
     return as_record(Row(system, "its own", number, load, measurement, other_cores, disturbed))
+
+
+def load_records(system: str, ops_s: float, rounds: int = 3, **rest: Any) -> list[LoadRecord]:
+    """Return the records of one load that was the same in each of some rounds."""
+    return [load_record(system, ops_s, number=number + 1, **rest) for number in range(rounds)]
 
 
 def run_record(*measurements: LoadRecord) -> RunRecord:

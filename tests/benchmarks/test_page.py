@@ -27,7 +27,7 @@ def example() -> RunRecord:
     )
     record["missing"] = {"zookeeper": ["java"]}
     record["left_out"] = {"ours": {"mixed": "it is tired"}}
-    record["failover"] = [{"system": "ours", "round": 1, "gap_s": 0.25}]
+    record["failover"] = [{"system": "ours", "round": 1, "gap_s": 0.25}] * 10
     return record
 
 
@@ -64,8 +64,8 @@ def test_page_written_from_a_run_keeps_the_prose_and_shows_the_figures(written: 
         "| ours | 0.5 | write at 64, 65,536 bytes |",
         "not measured: zookeeper; not installed: java",
         "ours leaves out mixed: it is tired",
-        "| fail-over gap after SIGKILL of the leader | ours | at most 0.35 s | 0.25 | met |",
-        "of PySyncObj's with its journal | ours | at least 2 times | 5 | met |",
+        "after SIGKILL of the leader | ours | at most 0.35 s | 0.25 | 10 of 10 | met |",
+        "of PySyncObj's with its journal | ours | at least 2 times | 5 | 1 of 3 | too few |",
     ):
         assert shown in measured
 

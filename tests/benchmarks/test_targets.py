@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.peers.figures import Figures
-from benchmarks.peers.measurement import RunRecord
+from benchmarks.peers.measurement import MemoryRecord, RunRecord
 from benchmarks.peers.targets import (
     AWAITING,
     ETCD,
@@ -18,7 +18,7 @@ from benchmarks.peers.targets import (
     Verdict,
     evaluate,
 )
-from tests.benchmarks.example_runs import load_record, run_record
+from tests.benchmarks.example_runs import load_record, load_records, run_record
 
 
 def verdict(record: RunRecord, system: str, words: str) -> Verdict:
@@ -43,7 +43,7 @@ def test_targets_of_one_system_are_told_apart_by_what_they_say() -> None:
 @pytest.mark.parametrize(("ours", "outcome"), [(8_999, "missed"), (9_000, "met"), (9_001, "met")])
 def test_rate_target_compares_with_the_better_of_both_peers(ours: float, outcome: Outcome) -> None:
     record = run_record(
-        load_record(MINIMAL, ours), load_record(ETCD, 2_000), load_record(ZOOKEEPER, 3_000)
+        *load_records(MINIMAL, ours), *load_records(ETCD, 2_000), *load_records(ZOOKEEPER, 3_000)
     )
     found = verdict(record, MINIMAL, "durable writes/s at 64 outstanding")
     assert found.outcome == outcome
@@ -51,7 +51,7 @@ def test_rate_target_compares_with_the_better_of_both_peers(ours: float, outcome
 
 
 def test_rate_target_without_one_of_the_peers_is_not_measured() -> None:
-    record = run_record(load_record(MINIMAL, 9_000), load_record(ETCD, 2_000))
+    record = run_record(*load_records(MINIMAL, 9_000), *load_records(ETCD, 2_000))
     found = verdict(record, MINIMAL, "durable writes/s at 64 outstanding")
     assert (found.outcome, found.measured) == ("not measured", None)
 
@@ -75,18 +75,19 @@ def test_target_is_judged_by_medians_of_rounds_that_nothing_disturbed() -> None:
             load_record(OURS, rate, number=number, disturbed=disturbed)
             for number, rate, disturbed in rates
         ),
-        load_record(PYSYNCOBJ, 1_000),
+        *load_records(PYSYNCOBJ, 1_000),
     )
     assert verdict(record, OURS, "writes/s at 64").measured == pytest.approx(2.1)
 
 
 def test_rounds_that_were_all_disturbed_count_nevertheless() -> None:
-    record = run_record(load_record(OURS, 3_000, disturbed=True), load_record(PYSYNCOBJ, 1_000))
+    record = run_record(*load_records(OURS, 3_000, disturbed=True), *load_records(PYSYNCOBJ, 1_000))
     assert verdict(record, OURS, "writes/s at 64").measured == pytest.approx(3.0)
 
 
 def test_latency_of_one_write_is_compared_with_the_floor_of_the_same_run() -> None:
-    record = run_record(load_record(OURS, 500, outstanding=1, p50_ms=1.25))
+    record = run_record(*load_records(OURS, 500, outstanding=1, p50_ms=1.25))
+    record["floors"] *= 2
     found = verdict(record, OURS, "of the floor")
     assert found.measured == pytest.approx(1.25 / 0.5)  # medians: a sync 0.4, a round trip 0.1
     assert found.outcome == "missed"
@@ -94,8 +95,8 @@ def test_latency_of_one_write_is_compared_with_the_floor_of_the_same_run() -> No
 
 def test_cpu_target_compares_all_servers_for_the_same_number_of_writes() -> None:
     record = run_record(
-        load_record(OURS, 4_000, outstanding=256, servers_s=(2.0, 1.0, 1.0)),
-        load_record(ETCD, 1_000, outstanding=256, servers_s=(2.0, 1.0, 1.0)),
+        *load_records(OURS, 4_000, outstanding=256, servers_s=(2.0, 1.0, 1.0)),
+        *load_records(ETCD, 1_000, outstanding=256, servers_s=(2.0, 1.0, 1.0)),
     )
     found = verdict(record, OURS, "CPU of all servers")
     assert found.outcome == "met"
@@ -105,7 +106,8 @@ def test_cpu_target_compares_all_servers_for_the_same_number_of_writes() -> None
 def test_failover_target_below_a_peer_is_missed_by_a_tie() -> None:
     record = run_record()
     for system, gaps in ((OURS, (0.2, 0.3, 0.9)), (ETCD, (1.2,)), (ZOOKEEPER, (0.3,))):
-        record["failover"] += [{"system": system, "round": 1, "gap_s": gap} for gap in gaps]
+        for _ in range(10):
+            record["failover"] += [{"system": system, "round": 1, "gap_s": gap} for gap in gaps]
     gap = "fail-over gap after SIGKILL of the leader"
     outcomes = {
         each.target.what: each.outcome
@@ -117,17 +119,20 @@ def test_failover_target_below_a_peer_is_missed_by_a_tie() -> None:
 
 def test_memory_target_looks_at_the_largest_replica_of_each_round() -> None:
     record = run_record()
-    record["memory"] += [
-        {"system": OURS, "round": 1, "writes": 100_000, "resident_mib": [70.0, 81.0, 60.0]},
-        {"system": OURS, "round": 2, "writes": 1_000, "resident_mib": [20.0, 20.0, 20.0]},
-    ]
+    large: MemoryRecord = {
+        "system": OURS,
+        "round": 1,
+        "writes": 100_000,
+        "resident_mib": [70.0, 81.0, 60.0],
+    }
+    record["memory"] += [large] * 3 + [{**large, "writes": 1_000, "resident_mib": [20.0] * 3}] * 3
     found = verdict(record, OURS, "resident memory")
     assert (found.measured, found.outcome) == (81.0, "missed")
 
 
 def test_restart_target_leaves_out_what_loading_the_program_takes() -> None:
     record = run_record()
-    for entries, ready_s in ((100_000, 0.8), (10, 5.0)):
+    for entries, ready_s in (*((100_000, 0.8),) * 3, *((10, 5.0),) * 3):
         record["restart"].append(
             {
                 "system": OURS,
@@ -140,3 +145,27 @@ def test_restart_target_leaves_out_what_loading_the_program_takes() -> None:
     found = verdict(record, OURS, "restart with 100,000 entries")
     assert found.outcome == "met"
     assert found.measured == pytest.approx(0.45)
+
+
+def test_target_of_too_few_samples_is_neither_met_nor_missed() -> None:
+    record = run_record(
+        *load_records(OURS, 3_000, rounds=2), *load_records(PYSYNCOBJ, 1_000, rounds=5)
+    )
+    found = verdict(record, OURS, "writes/s at 64")
+    assert found.measured == pytest.approx(3.0)
+    assert (found.samples, found.outcome) == (2, "too few")
+    record["measurements"] += load_records(OURS, 3_000, rounds=1)
+    assert verdict(record, OURS, "writes/s at 64").outcome == "met"
+
+
+def test_failover_target_asks_for_ten_kills_of_each_system_it_compares() -> None:
+    record = run_record()
+    gap = "fail-over gap after SIGKILL of the leader, of etcd's"
+    record["failover"] += [{"system": OURS, "round": 1, "gap_s": 0.2}] * 10
+    record["failover"] += [{"system": ETCD, "round": 1, "gap_s": 2.0}] * 9
+    assert (verdict(record, OURS, gap).samples, verdict(record, OURS, gap).outcome) == (
+        9,
+        "too few",
+    )
+    record["failover"] += [{"system": ETCD, "round": 1, "gap_s": 2.0}]
+    assert verdict(record, OURS, gap).outcome == "met"
