@@ -22,7 +22,7 @@ from typing import Any
 import trio
 
 from benchmarks.cluster import NEVER, Cluster, founded, load_average, wait_until, write_figures
-from benchmarks.peers.machine import description
+from benchmarks.peers.machine import description, rss_mib
 from benchmarks.peers.ours import PAXOS
 from benchmarks.writers import Phase, fill, writing
 from paxos import service
@@ -46,8 +46,8 @@ class LargeState:
     Attributes:
         values: Keys, each of 10 KB.
         snapshot_mb: Size of the snapshot.
-        memory_mib: Of the leader, with the state, before any snapshot.
-        memory_during_mib: The most that the leader had while it made one.
+        leader_rss_mib: The leader's RSS, with the state, before any snapshot.
+        leader_rss_during_mib: The most that the leader had while it made one.
         calm, during: What writes did without and with snapshots being made.
         p99_ratio: Of these two; under 5 is asked for.
         snapshot_s: How long the slowest replica took.
@@ -60,8 +60,8 @@ class LargeState:
 
     values: int
     snapshot_mb: float
-    memory_mib: float
-    memory_during_mib: float
+    leader_rss_mib: float
+    leader_rss_during_mib: float
     calm: Phase
     during: Phase
     p99_ratio: float
@@ -98,7 +98,7 @@ async def measure(cluster: Cluster, values: int, outstanding: int, calm_s: float
     await fill(urls, filling(values), 64)
     leader = await trio.to_thread.run_sync(cluster.wait_for_leader)
     pid = cluster.pids[leader["node"] - 1]
-    memory = _resident_mib(pid)
+    memory = rss_mib(pid)
     async with writing(urls, writes(values, 1), 2, outstanding) as load:
         await trio.sleep(2)
         say("calm")
@@ -123,8 +123,8 @@ async def measure(cluster: Cluster, values: int, outstanding: int, calm_s: float
     return LargeState(
         values=values,
         snapshot_mb=round(size / 1e6, 1),
-        memory_mib=round(memory),
-        memory_during_mib=round(max(sampled)),
+        leader_rss_mib=round(memory),
+        leader_rss_during_mib=round(max(sampled)),
         calm=calm,
         during=during,
         p99_ratio=round(during.p99_ms / calm.p99_ms, 2),
@@ -144,16 +144,8 @@ async def _take_snapshot(url: str) -> None:
 
 async def _sample(pid: int, sampled: list[float]) -> None:
     while True:
-        sampled.append(_resident_mib(pid))
+        sampled.append(rss_mib(pid))
         await trio.sleep(0.25)
-
-
-def _resident_mib(pid: int) -> float:
-    """Return a process's memory; cheaper to ask for than what is its own alone."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
-    return 0.0
 
 
 def _round(ballot: str) -> int:
@@ -217,7 +209,7 @@ def report(result: LargeState) -> str:
     rows: list[tuple[str, Any, str]] = [
         ("values of 10 KB", f"{result.values:,}", ""),
         ("snapshot, MB", result.snapshot_mb, ""),
-        ("leader's memory before / most during, MiB", _pair(result), ""),
+        ("leader's RSS before / most during, MiB", _pair(result), ""),
         ("calm writes/s, p50, p99 ms", _phase(result.calm), ""),
         ("the same while snapshots are made", _phase(result.during), ""),
         ("p99 during / calm", result.p99_ratio, f"under {TARGET_P99:g}"),
@@ -234,7 +226,7 @@ def report(result: LargeState) -> str:
 
 
 def _pair(result: LargeState) -> str:
-    return f"{result.memory_mib:,.0f} / {result.memory_during_mib:,.0f}"
+    return f"{result.leader_rss_mib:,.0f} / {result.leader_rss_during_mib:,.0f}"
 
 
 def _phase(phase: Phase) -> str:

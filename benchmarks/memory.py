@@ -1,11 +1,11 @@
 """Whether a replica grows with what was ever written, or only with what it holds.
 
-``python -m benchmarks.memory [--writes N] [--json FILE]``: the memory of each of three replicas
-after N writes to 10,000 keys, and after ten times as many; at most 1.3 times as much is asked for.
-The full run is ``--writes 1000000``; the default is a tenth of it. Memory rises from snapshot to
-snapshot, as the log does, so the highest so far is told beside what it is at the moment, and in a
-smaller run snapshots are due, and the log below them kept, as much sooner: as often as in the full
-one, which has them as ``paxos init`` sets them.
+``python -m benchmarks.memory [--writes N] [--json FILE]``: the resident memory (RSS) of each of
+three replicas after N writes to 10,000 keys, and after ten times as many; at most 1.3 times as much
+is asked for. The full run is ``--writes 1000000``; the default is a tenth of it. Memory rises from
+snapshot to snapshot, as the log does, so the highest so far is told beside what it is just then,
+and in a smaller run snapshots are due, and the log below them kept, as much sooner: as often as in
+the full one, which has them as ``paxos init`` sets them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from random import Random
 import trio
 
 from benchmarks.cluster import Cluster, founded, load_average, write_figures
-from benchmarks.peers.machine import description, peak_mib, resident_mib
+from benchmarks.peers.machine import description, peak_rss_mib, rss_mib
 from benchmarks.writers import fill
 from paxos.core.limits import DEFAULT_LIMITS
 from statemachines.edge_config_client import put_command
@@ -40,8 +40,8 @@ class Memory:
 
     Attributes:
         writes: Before the first look; ten times as many before the second.
-        first_mib, second_mib: Memory then.
-        first_peak_mib, second_peak_mib: The most that there was until then.
+        first_rss_mib, second_rss_mib: Resident memory then (RSS).
+        first_peak_rss_mib, second_peak_rss_mib: The most that there was until then.
         ratios: Of these peaks.
         first_disk_mb, second_disk_mb: What each replica's data directory held.
         snapshots_through: The slot of each replica's latest snapshot at the end; it must have one.
@@ -50,10 +50,10 @@ class Memory:
     """
 
     writes: int
-    first_mib: tuple[float, ...]
-    second_mib: tuple[float, ...]
-    first_peak_mib: tuple[float, ...]
-    second_peak_mib: tuple[float, ...]
+    first_rss_mib: tuple[float, ...]
+    second_rss_mib: tuple[float, ...]
+    first_peak_rss_mib: tuple[float, ...]
+    second_peak_rss_mib: tuple[float, ...]
     ratios: tuple[float, ...]
     first_disk_mb: tuple[float, ...]
     second_disk_mb: tuple[float, ...]
@@ -83,10 +83,10 @@ async def measure(cluster: Cluster, writes: int) -> Memory:
     nodes = await trio.to_thread.run_sync(cluster.statuses)
     return Memory(
         writes=writes,
-        first_mib=first,
-        second_mib=second,
-        first_peak_mib=first_peak,
-        second_peak_mib=second_peak,
+        first_rss_mib=first,
+        second_rss_mib=second,
+        first_peak_rss_mib=first_peak,
+        second_peak_rss_mib=second_peak,
         ratios=tuple(round(b / a, 3) for a, b in zip(first_peak, second_peak, strict=True)),
         first_disk_mb=first_disk,
         second_disk_mb=second_disk,
@@ -101,10 +101,10 @@ Figures = tuple[float, ...]
 
 
 async def _look(cluster: Cluster) -> tuple[Figures, Figures, Figures]:
-    """Return memory and its peak in MiB, and disk in MB, once a second has passed."""
+    """Return resident memory and its peak in MiB, and disk in MB, once a second has passed."""
     await trio.sleep(1)
-    memory = tuple(round(resident_mib(pid), 1) for pid in cluster.pids)
-    peak = tuple(round(peak_mib(pid), 1) for pid in cluster.pids)
+    memory = tuple(round(rss_mib(pid), 1) for pid in cluster.pids)
+    peak = tuple(round(peak_rss_mib(pid), 1) for pid in cluster.pids)
     disk = tuple(
         round(
             sum(
@@ -137,17 +137,17 @@ def report(result: Memory) -> str:
     """Return the figures as a table."""
     lines = [
         (
-            f"| replica | after {result.writes:,} writes, MiB now and at most"
+            f"| replica | after {result.writes:,} writes, RSS in MiB now and at most"
             f" | after {result.writes * 10:,} | ratio of the most | asked for"
             " | disk MB, then | disk MB, at the end | latest snapshot |"
         ),
         "|---|---|---|---|---|---|---|---|",
     ]
     columns = (
-        result.first_mib,
-        result.first_peak_mib,
-        result.second_mib,
-        result.second_peak_mib,
+        result.first_rss_mib,
+        result.first_peak_rss_mib,
+        result.second_rss_mib,
+        result.second_peak_rss_mib,
         result.ratios,
         result.first_disk_mb,
         result.second_disk_mb,

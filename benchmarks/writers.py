@@ -1,11 +1,11 @@
-"""A closed loop of writes that remembers when each ended: for pauses, which no average shows."""
+"""Closed loops of writes: for pauses, which no average shows, and to fill a cluster."""
 
 from __future__ import annotations
 
 import gc
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
@@ -153,7 +153,7 @@ async def fill(
     progress: Callable[[int], None] = lambda _: None,
     machine: str = MACHINE,
 ) -> int:
-    """Write all of ``commands``, so many at a time; return how many there were.
+    """Write all of ``commands`` through one client, so many at a time; return how many there were.
 
     Raises:
         ClusterFailed: A write was not done.
@@ -167,3 +167,65 @@ async def fill(
             count += len(batch)
             progress(count)
     return count
+
+
+class _Filling:
+    """Writes on several clients that end when there is nothing left to write."""
+
+    def __init__(self, machine: str, commands: Iterator[bytes]) -> None:
+        self.ended = trio.Event()
+        self.failure: Outcome | None = None
+        self._machine = machine
+        self._commands = commands
+        self._live = 0
+
+    def start(self, client: Client, outstanding: int) -> None:
+        """Begin so many writes; each that is done is followed by the next at once."""
+        self._live += outstanding
+        for _ in range(outstanding):
+            self._write(client)
+
+    def _write(self, client: Client) -> None:
+        command = next(self._commands, None)
+        if command is None:
+            self._live -= 1
+            if self._live == 0:
+                self.ended.set()
+            return
+
+        def ended(_: int, outcome: Outcome) -> None:
+            if type(outcome) is Done:
+                self._write(client)
+            else:
+                self.failure = outcome
+                self.ended.set()
+
+        client.submit_nowait(self._machine, [command], ended)
+
+
+async def fill_in_closed_loop(
+    urls: Sequence[str], machine: str, commands: Iterator[bytes], clients: int, outstanding: int
+) -> None:
+    """Write all of ``commands``, as a program does that has so many writes under way at any time.
+
+    Args:
+        urls: Of the replicas.
+        machine: That takes the commands.
+        commands: Each is a write of its own.
+        clients: Each with a session of its own.
+        outstanding: Writes under way at once, on each client.
+
+    Raises:
+        ClusterFailed: A write was not done.
+    """
+    filling = _Filling(machine, commands)
+    async with AsyncExitStack() as stack:
+        opened = [
+            await stack.enter_async_context(service.open_client(urls, timeout=120))
+            for _ in range(clients)
+        ]
+        for client in opened:
+            filling.start(client, outstanding)
+        await filling.ended.wait()
+    if filling.failure is not None:
+        raise ClusterFailed(f"a write was not done: {filling.failure}")

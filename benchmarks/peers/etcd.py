@@ -134,6 +134,10 @@ class EtcdCluster:
         if done.ops != writes:
             raise ClusterFailed(f"{done.errors} of {writes} writes to etcd failed")
 
+    def slots(self, node: int) -> int | None:
+        """Each write is an entry of its own."""
+        return None
+
     def arrivals(self, rate: int) -> AbstractContextManager[Completions]:
         """Have puts arrive at three clients that know all nodes, and balance between them."""
         options: dict[str, str | float] = {

@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
-from benchmarks.peers.measurement import LoadRecord, RunRecord
+from benchmarks.peers.measurement import LoadRecord, MemoryRecord, RunRecord
 from benchmarks.peers.plan import ENTRIES, VALUE_SIZE, Shape
 
 Field = Literal[
@@ -86,10 +86,13 @@ class Figures:
         """Return the gap of each SIGKILL of a leader."""
         return [row["gap_s"] for row in self.record["failover"] if row["system"] == system]
 
-    def resident_mib(self, system: str) -> list[float]:
-        """Return what the largest server held after ``ENTRIES`` writes, of each round."""
-        rows = (row for row in self.record["memory"] if row["system"] == system)
-        return [max(row["resident_mib"]) for row in rows if row["writes"] == ENTRIES]
+    def rss_mib(self, system: str) -> list[float]:
+        """Return the RSS of the largest server after ``ENTRIES`` writes, of each round."""
+        return [max(row["rss_mib"]) for row in self._memory(system)]
+
+    def pss_mib(self, system: str) -> list[float]:
+        """Return the PSS of the largest server after ``ENTRIES`` writes, of each round."""
+        return [max(row["pss_mib"]) for row in self._memory(system)]
 
     def imports_s(self, system: str) -> list[float]:
         """Return how long loading the program took at each restart."""
@@ -99,10 +102,19 @@ class Figures:
             if row["system"] == system and row["entries"] == ENTRIES
         ]
 
+    def slots(self, system: str) -> list[float]:
+        """Return how many slots of the log ``ENTRIES`` took before each restart, where known."""
+        rows = (row for row in self.record["restart"] if row["system"] == system)
+        return [row["slots"] for row in rows if row["entries"] == ENTRIES and row["slots"]]
+
     def restarts_beyond_import_s(self, system: str) -> list[float]:
         """Return how long each restart with ``ENTRIES`` took beside loading the program."""
         rows = (row for row in self.record["restart"] if row["system"] == system)
         return [row["ready_s"] - row["import_s"] for row in rows if row["entries"] == ENTRIES]
+
+    def _memory(self, system: str) -> list[MemoryRecord]:
+        rows = (row for row in self.record["memory"] if row["system"] == system)
+        return [row for row in rows if row["writes"] == ENTRIES]
 
 
 def writes(outstanding: int) -> Shape:

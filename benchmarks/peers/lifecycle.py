@@ -48,10 +48,18 @@ class Lifecycle(Protocol):
         """Start a killed node on its data. Does not wait for it."""
 
     def fill(self, writes: int, outstanding: int) -> None:
-        """Write so often, ``VALUE_BYTES`` each, so many at a time.
+        """Write so often, ``VALUE_BYTES`` each, in a closed loop with so many outstanding.
+
+        There are eight client connections, for a system that has any.
 
         Raises:
             ClusterFailed: A write was not done.
+        """
+
+    def slots(self, node: int) -> int | None:
+        """Return how many slots of the log a node has applied, if one can hold several writes.
+
+        None where each write is an entry of its own.
         """
 
     def arrivals(self, rate: int) -> AbstractContextManager[Completions]:

@@ -21,20 +21,29 @@ def cpu_s(pid: int) -> float:
     return sum(map(int, fields[11:15])) / TICKS_PER_S
 
 
-def resident_mib(pid: int) -> float:
-    """Return the memory that a process holds now, and its part of what it shares (PSS)."""
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) / 1024
-    raise ClusterFailed(f"process {pid} tells nothing of its memory")
+def rss_mib(pid: int) -> float:
+    """Return the memory that a process has resident now, what it shares with others included."""
+    return _mib(Path(f"/proc/{pid}/status"), "VmRSS")
 
 
-def peak_mib(pid: int) -> float:
-    """Return the most memory that a process has held so far."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
+def peak_rss_mib(pid: int) -> float:
+    """Return the most that a process has had resident so far."""
+    return _mib(Path(f"/proc/{pid}/status"), "VmHWM")
+
+
+def pss_mib(pid: int) -> float:
+    """Return what a process alone has resident, and of what several share its part (PSS).
+
+    The system walks through all of the process's pages for it: not for every second of a load.
+    """
+    return _mib(Path(f"/proc/{pid}/smaps_rollup"), "Pss")
+
+
+def _mib(file: Path, name: str) -> float:
+    for line in file.read_text().splitlines():
+        if line.startswith(f"{name}:"):
             return int(line.split()[1]) / 1024
-    raise ClusterFailed(f"process {pid} tells nothing of its memory")
+    raise ClusterFailed(f"{file} tells no {name}: the process has ended")
 
 
 def busy_s() -> float:

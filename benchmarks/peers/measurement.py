@@ -228,19 +228,24 @@ class FailoverRecord(TypedDict):
 
 
 class MemoryRecord(TypedDict):
-    """What each server holds after so many writes."""
+    """What each server has resident after so many writes: as RSS, and as PSS.
+
+    What servers share, which is their program above all, counts in full for each of them in the
+    first, and in parts in the second.
+    """
 
     system: str
     round: int
     writes: int
-    resident_mib: list[float]
+    rss_mib: list[float]
+    pss_mib: list[float]
 
 
 class RestartRecord(TypedDict):
     """A restart with so many entries in the log.
 
     ``ready_s`` is from exec until ready and caught up, ``import_s`` what loading the program takes
-    of that.
+    of that. ``slots`` is how many slots of the log the entries took; None where each is one.
     """
 
     system: str
@@ -248,6 +253,7 @@ class RestartRecord(TypedDict):
     entries: int
     import_s: float
     ready_s: float
+    slots: int | None
 
 
 class FloorRecord(TypedDict):

@@ -23,9 +23,11 @@ from benchmarks.peers import minimal_load
 from benchmarks.peers.children import HOST, Children, ClusterFailed, children, free_ports
 from benchmarks.peers.commands import puts
 from benchmarks.peers.completions import Completions, told_by
+from benchmarks.peers.failures import last_line
 from benchmarks.peers.lifecycle import CALL_TIMEOUT_S, NODES
 from benchmarks.peers.measurement import Latency, Load, Measurement, ServerCpu
-from benchmarks.writers import fill
+from benchmarks.peers.plan import CONNECTIONS
+from benchmarks.writers import fill_in_closed_loop
 from paxos import cluster as cluster_file
 from paxos import service
 from paxos.runtime.client import NoReplicaReachable
@@ -183,9 +185,18 @@ class OurCluster:
         self._processes[node] = self.owned.serve(f"n{node + 1}", [*PAXOS, *words])
 
     def fill(self, writes: int, outstanding: int) -> None:
-        """Write through one client, in groups of ``outstanding``."""
+        """Write through eight clients, each with its part of ``outstanding``."""
         machine = self._kind.machine
-        trio.run(fill, self._urls, islice(puts(machine), writes), outstanding, _no_news, machine)
+        commands = islice(puts(machine), writes)
+        each = outstanding // CONNECTIONS
+        try:
+            trio.run(fill_in_closed_loop, self._urls, machine, commands, CONNECTIONS, each)
+        except Exception as error:
+            raise ClusterFailed(f"{writes} writes to ours: {last_line(error)}") from error
+
+    def slots(self, node: int) -> int | None:
+        """Return the slot through which a node has applied: a slot holds many writes."""
+        return self.applied(node)
 
     def arrivals(self, rate: int) -> AbstractContextManager[Completions]:
         """Have writes arrive at three clients, which find the leader by themselves."""
@@ -210,10 +221,6 @@ class OurCluster:
             return trio.run(partial(service.node_status, url, timeout=CALL_TIMEOUT_S))
         except NoReplicaReachable as error:
             raise ConnectionError(str(error)) from error
-
-
-def _no_news(_: int) -> None:
-    """Nobody is told how far it is."""
 
 
 def run_paxos(directory: Path, *words: str) -> str:

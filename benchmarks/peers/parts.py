@@ -27,7 +27,13 @@ def measure_memory(
     """Look at memory after many writes; see ``resident``."""
     sizes = resident.measure(system, directory, ENTRIES)
     record["memory"].append(
-        {"system": system.name, "round": number, "writes": ENTRIES, "resident_mib": sizes}
+        {
+            "system": system.name,
+            "round": number,
+            "writes": ENTRIES,
+            "rss_mib": sizes.rss_mib,
+            "pss_mib": sizes.pss_mib,
+        }
     )
 
 
@@ -43,5 +49,6 @@ def measure_restart(
             "entries": ENTRIES,
             "import_s": times.import_s,
             "ready_s": times.ready_s,
+            "slots": times.slots,
         }
     )

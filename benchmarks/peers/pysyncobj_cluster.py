@@ -153,6 +153,10 @@ class PySyncObjCluster:
         if errors:
             raise ClusterFailed(f"{errors} of {writes} writes to PySyncObj failed")
 
+    def slots(self, node: int) -> int | None:
+        """Each write is an entry of its own."""
+        return None
+
     @contextmanager
     def arrivals(self, rate: int) -> Iterator[Completions]:
         """Have writes arrive at a follower, which survives: a node is its own only client."""

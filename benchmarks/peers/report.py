@@ -178,9 +178,11 @@ def life_table(figures: Figures) -> str:
     """Return what was found beside loads; the empty text if nothing was."""
     kinds = (
         ("fail-over gap after SIGKILL of the leader, s", figures.failover_gaps_s),
-        ("largest replica after 100,000 writes, MiB", figures.resident_mib),
+        ("largest replica after 100,000 writes, RSS, MiB", figures.rss_mib),
+        ("the same as PSS: of what processes share, a part, MiB", figures.pss_mib),
         ("restart with 100,000 entries, loading the program, s", figures.imports_s),
         ("the same, beyond that, s", figures.restarts_beyond_import_s),
+        ("slots of the log that the 100,000 entries took", figures.slots),
     )
     rows = [
         [what, system, _spread(values), str(len(values))]

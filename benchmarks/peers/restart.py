@@ -40,10 +40,12 @@ class RestartTimes:
     Attributes:
         import_s: Seconds to load the program and do nothing with it.
         ready_s: From exec until it served and had applied what the leader had.
+        slots: How many slots of the log held the entries; None where each was one of its own.
     """
 
     import_s: float
     ready_s: float
+    slots: int | None
 
 
 def measure(system: LifecycleSystem, directory: Path | None, entries: int) -> RestartTimes:
@@ -56,6 +58,7 @@ def measure(system: LifecycleSystem, directory: Path | None, entries: int) -> Re
         cluster.fill(entries, OUTSTANDING)
         leader = leader_of(cluster)
         goal = progress_of(cluster, leader)
+        slots = cluster.slots(leader)
         node = (leader + 1) % NODES
         wait_caught_up(cluster, node, goal)
         cluster.kill(node)
@@ -66,7 +69,7 @@ def measure(system: LifecycleSystem, directory: Path | None, entries: int) -> Re
         cluster.start(node)
         wait_caught_up(cluster, node, goal, STEP_S)
         ready_s = time.perf_counter() - began
-    return RestartTimes(import_s=round(import_s, 3), ready_s=round(ready_s, 3))
+    return RestartTimes(round(import_s, 3), round(ready_s, 3), slots)
 
 
 def _seconds(command: Sequence[str], directory: Path) -> float:

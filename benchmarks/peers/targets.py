@@ -113,7 +113,7 @@ def _gap_of(peer: str, system: str, figures: Figures) -> Sampled:
 
 
 def _resident(system: str, figures: Figures) -> Sampled:
-    return sampled(figures.resident_mib(system))
+    return sampled(figures.rss_mib(system))
 
 
 def _restart(system: str, figures: Figures) -> Sampled:
@@ -214,7 +214,7 @@ def _lives(system: str) -> list[Target]:
         ),
         Target(
             system,
-            "resident memory of a replica after 100,000 writes",
+            "resident memory (RSS) of the largest replica after 100,000 writes",
             "at most",
             80.0,
             "MiB",

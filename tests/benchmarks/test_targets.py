@@ -123,9 +123,10 @@ def test_memory_target_looks_at_the_largest_replica_of_each_round() -> None:
         "system": OURS,
         "round": 1,
         "writes": 100_000,
-        "resident_mib": [70.0, 81.0, 60.0],
+        "rss_mib": [70.0, 81.0, 60.0],
+        "pss_mib": [30.0, 31.0, 90.0],
     }
-    record["memory"] += [large] * 3 + [{**large, "writes": 1_000, "resident_mib": [20.0] * 3}] * 3
+    record["memory"] += [large] * 3 + [{**large, "writes": 1_000, "rss_mib": [20.0] * 3}] * 3
     found = verdict(record, OURS, "resident memory")
     assert (found.measured, found.outcome) == (81.0, "missed")
 
@@ -140,6 +141,7 @@ def test_restart_target_leaves_out_what_loading_the_program_takes() -> None:
                 "entries": entries,
                 "import_s": 0.35,
                 "ready_s": ready_s,
+                "slots": 4_000,
             }
         )
     found = verdict(record, OURS, "restart with 100,000 entries")
