@@ -79,6 +79,15 @@ class LifecycleSystem(System, Protocol):
         """Run three fresh nodes inside the context that have a leader and nothing written yet."""
 
 
+def program_that_loads(modules: Sequence[str]) -> str:
+    """Return a Python program that loads modules and ends at once.
+
+    Without taking the interpreter apart: a node that starts does not do that either.
+    """
+    flushed = "sys.stdout.flush(); sys.stderr.flush()"
+    return f"import os, sys, {', '.join(modules)}; {flushed}; os._exit(0)"
+
+
 def leader_of(cluster: Lifecycle) -> int:
     """Wait until there is a leader, and return it.
 

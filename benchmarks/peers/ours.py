@@ -24,7 +24,7 @@ from benchmarks.peers.children import HOST, Children, ClusterFailed, children, f
 from benchmarks.peers.commands import puts
 from benchmarks.peers.completions import Completions, told_by
 from benchmarks.peers.failures import last_line
-from benchmarks.peers.lifecycle import CALL_TIMEOUT_S, NODES
+from benchmarks.peers.lifecycle import CALL_TIMEOUT_S, NODES, program_that_loads
 from benchmarks.peers.measurement import Latency, Load, Measurement, ServerCpu
 from benchmarks.peers.plan import CONNECTIONS
 from benchmarks.writers import fill_in_closed_loop
@@ -208,7 +208,7 @@ class OurCluster:
         machines = cluster_file.load(self._config).machines.values()
         classes = [where.partition(":")[0] for where in machines]
         modules = (*SERVED, f"transports.{self._kind.transport}", *classes)
-        return [sys.executable, "-c", f"import {', '.join(modules)}"]
+        return [sys.executable, "-c", program_that_loads(modules)]
 
     def _status(self, node: int) -> dict[str, Any]:
         """Ask a node about itself.

@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks.peers.children import HOST, Children, ClusterFailed, children, free_ports
 from benchmarks.peers.completions import Completions
 from benchmarks.peers.generator import measurement
-from benchmarks.peers.lifecycle import NODES, VALUE_BYTES
+from benchmarks.peers.lifecycle import NODES, VALUE_BYTES, program_that_loads
 from benchmarks.peers.machine import Usage
 from benchmarks.peers.measurement import Load, Measurement
 
@@ -175,7 +175,8 @@ class PySyncObjCluster:
 
     def bare_start(self) -> Sequence[str]:
         """Load the library."""
-        return [sys.executable, "-P", "-c", "import pysyncobj, pysyncobj.batteries"]
+        program = program_that_loads(("pysyncobj", "pysyncobj.batteries"))
+        return [sys.executable, "-P", "-c", program]
 
     def _leading(self) -> subprocess.Popen[str]:
         return self._processes[self.owned.wait_for(self.leader, "PySyncObj leader")]

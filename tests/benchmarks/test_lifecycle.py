@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from benchmarks.peers.commands import KEYS, puts
 from benchmarks.peers.completions import END, Completions, told_by
 from benchmarks.peers.debian import is_built
 from benchmarks.peers.failover import is_calm, longest_gap
-from benchmarks.peers.lifecycle import VALUE_BYTES
+from benchmarks.peers.lifecycle import VALUE_BYTES, program_that_loads
 from benchmarks.peers.open_loop import rotated
 from benchmarks.peers.report import READ_AGAIN
 from paxos.core.state_machine import Stamp
@@ -75,6 +76,15 @@ def test_puts_of_the_minimal_machine_are_its_commands() -> None:
     for _ in range(KEYS):
         store.apply(next(commands), Stamp(1, 0, 0))
     assert len(store.query(b"bench/000000")) == len(store.query(b"bench/000999")) == VALUE_BYTES
+
+
+def test_program_that_loads_modules_ends_without_taking_the_interpreter_apart() -> None:
+    text = f"{program_that_loads(['json', 'atexit'])}; print('not reached')"
+    text = f"import atexit; atexit.register(print, 'taken apart'); {text}"
+    ended = subprocess.run(
+        [sys.executable, "-c", text], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert ended.stdout == ""
 
 
 def test_program_is_built_again_once_a_source_is_newer(tmp_path: Path) -> None:
