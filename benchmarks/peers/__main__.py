@@ -33,6 +33,7 @@ _SYSTEMS: tuple[LifecycleSystem, ...] = (
     Etcd(),
     ZooKeeper(),
     PySyncObj(journal=True),
+    PySyncObj(journal=True, batched=True),
     PySyncObj(journal=False),
 )
 SYSTEMS = {system.name.replace(" ", "-"): system for system in _SYSTEMS}
@@ -43,6 +44,7 @@ DEFAULT_SYSTEMS = (
     "etcd",
     "zookeeper",
     "pysyncobj-journal",
+    "pysyncobj-journal-batched",
 )
 
 CLUSTER_PARTS: Mapping[str, ClusterPart] = {

@@ -24,6 +24,7 @@ COLOURS: Mapping[str, str] = {
     "etcd": "#d55e00",
     "zookeeper": "#e69f00",
     "pysyncobj journal": "#cc79a7",
+    "pysyncobj journal batched": "#8a4a6f",
 }
 """Told apart by people who see colours differently; other systems are grey."""
 GREY = "#777777"

@@ -1,8 +1,8 @@
 """One PySyncObj process: a replicated dictionary, and on request a load on it.
 
-Run as a program: ``pysyncobj_node.py ADDRESS OTHER,OTHER DIRECTORY|-``. Requests come as JSON lines
-on standard input and are answered on standard output; ``measuring`` and ``done`` of a closed loop,
-and when the writes of an open one completed, go to standard error.
+Run as a program: ``pysyncobj_node.py ADDRESS OTHER,OTHER DIRECTORY|- batched|at-once``. Requests
+come as JSON lines on standard input and are answered on standard output; ``measuring`` and ``done``
+of a closed loop, and when the writes of an open one completed, go to standard error.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ FILL_TIMEOUT_S = 600.0
 KEYS = [f"k{number:015}" for number in range(1000)]
 
 
-def make_node(address: str, others: list[str], directory: str) -> tuple[Any, Any, Any]:
+def make_node(
+    address: str, others: list[str], directory: str, *, batched: bool
+) -> tuple[Any, Any, Any]:
     """Return the PySyncObj node, its dictionary, and what reads through its log."""
     library = importlib.import_module("pysyncobj")
     batteries = importlib.import_module("pysyncobj.batteries")
-    options: dict[str, Any] = {"appendEntriesUseBatch": False}
+    options: dict[str, Any] = {"appendEntriesUseBatch": batched}
     if directory != "-":
         Path(directory).mkdir(exist_ok=True)
         options["journalFile"] = f"{directory}/journal"
@@ -177,9 +179,11 @@ def status(node: Any) -> dict[str, Any]:
 
 def main() -> None:
     """Answer requests until standard input ends."""
-    address, others, directory = sys.argv[1:]
+    address, others, directory, appending = sys.argv[1:]
     logging.disable(logging.CRITICAL)
-    node, dictionary, reads = make_node(address, others.split(","), directory)
+    node, dictionary, reads = make_node(
+        address, others.split(","), directory, batched=appending == "batched"
+    )
     arriving: OpenLoop | None = None
     for line in sys.stdin:
         request = json.loads(line)

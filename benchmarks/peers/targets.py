@@ -19,10 +19,14 @@ Sense = Literal["at least", "at most", "below"]
 Outcome = Literal["met", "missed", "too few", "not measured"]
 
 MINIMAL, OURS, AWAITING = "ours-minimal", "ours", "ours-awaiting"
-ETCD, ZOOKEEPER, PYSYNCOBJ = "etcd", "zookeeper", "pysyncobj journal"
+ETCD, ZOOKEEPER = "etcd", "zookeeper"
+PYSYNCOBJ, PYSYNCOBJ_BATCHED = "pysyncobj journal", "pysyncobj journal batched"
 
 DURABLE = (ETCD, ZOOKEEPER)
 """The peers that sync what they write."""
+
+WITH_JOURNAL = (PYSYNCOBJ, PYSYNCOBJ_BATCHED)
+"""PySyncObj in both of its ways to append entries: neither is the better one at all loads."""
 
 ROUNDS_MIN = 3
 KILLS_MIN = 10
@@ -162,11 +166,11 @@ def _for_machine(system: str) -> list[Target]:
         *(
             Target(
                 system,
-                f"writes/s at {level:,} outstanding, of PySyncObj's with its journal",
+                f"writes/s at {level:,} outstanding, of the better of both PySyncObj journals",
                 "at least",
                 bound,
                 "times",
-                partial(_rate_of_best, (PYSYNCOBJ,), system, writes(level)),
+                partial(_rate_of_best, WITH_JOURNAL, system, writes(level)),
             )
             for level, bound in {1: 0.9, 64: 2.0, 256: 2.0, 1024: 2.0}.items()
         ),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.peers.figures import Figures
-from benchmarks.peers.measurement import MemoryRecord, RunRecord
+from benchmarks.peers.measurement import LoadRecord, MemoryRecord, RunRecord
 from benchmarks.peers.targets import (
     AWAITING,
     ETCD,
     MINIMAL,
     OURS,
     PYSYNCOBJ,
+    PYSYNCOBJ_BATCHED,
     TARGETS,
     ZOOKEEPER,
     Outcome,
@@ -29,6 +30,14 @@ def verdict(record: RunRecord, system: str, words: str) -> Verdict:
         if each.target.system == system and words in each.target.what
     )
     return found
+
+
+def both_ways(better: float, rounds: int = 3) -> list[LoadRecord]:
+    """Return the records of PySyncObj with and without batches."""
+    return [
+        *load_records(PYSYNCOBJ, better * 0.9, rounds),
+        *load_records(PYSYNCOBJ_BATCHED, better, rounds),
+    ]
 
 
 def test_targets_of_a_run_that_measured_nothing_are_neither_met_nor_missed() -> None:
@@ -75,13 +84,13 @@ def test_target_is_judged_by_medians_of_rounds_that_nothing_disturbed() -> None:
             load_record(OURS, rate, number=number, disturbed=disturbed)
             for number, rate, disturbed in rates
         ),
-        *load_records(PYSYNCOBJ, 1_000),
+        *both_ways(1_000),
     )
     assert verdict(record, OURS, "writes/s at 64").measured == pytest.approx(2.1)
 
 
 def test_rounds_that_were_all_disturbed_count_nevertheless() -> None:
-    record = run_record(*load_records(OURS, 3_000, disturbed=True), *load_records(PYSYNCOBJ, 1_000))
+    record = run_record(*load_records(OURS, 3_000, disturbed=True), *both_ways(1_000))
     assert verdict(record, OURS, "writes/s at 64").measured == pytest.approx(3.0)
 
 
@@ -150,9 +159,7 @@ def test_restart_target_leaves_out_what_loading_the_program_takes() -> None:
 
 
 def test_target_of_too_few_samples_is_neither_met_nor_missed() -> None:
-    record = run_record(
-        *load_records(OURS, 3_000, rounds=2), *load_records(PYSYNCOBJ, 1_000, rounds=5)
-    )
+    record = run_record(*load_records(OURS, 3_000, rounds=2), *both_ways(1_000, rounds=5))
     found = verdict(record, OURS, "writes/s at 64")
     assert found.measured == pytest.approx(3.0)
     assert (found.samples, found.outcome) == (2, "too few")
