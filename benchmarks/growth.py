@@ -7,8 +7,9 @@ within 10 % by a counter that is the same on every machine (calls of functions p
 process, without sockets, with a real log and its snapshots (``benchmarks.hot_path``): processes of
 different size take turns, so that what disturbs one disturbs all. Connections and replicas are
 measured on clusters as anyone would run them. ``--counters`` leaves out everything that is timed:
-what is left is exact on a busy machine too. Instructions would be better than calls, but need a
-processor's counters, which most virtual machines hide.
+what is left is exact on a busy machine too. The exit status is 1 if something is not flat.
+Instructions would be better than calls, but need a processor's counters, which most virtual
+machines hide.
 """
 
 from __future__ import annotations
@@ -25,14 +26,13 @@ from subprocess import Popen
 from typing import Any
 
 from benchmarks.cluster import Cluster, founded, load_average, write_figures
+from benchmarks.growth_costs import RATIO_MAX, Cost, Grown, grown
 from benchmarks.hot_path import CONFIG, MINIMAL
 from benchmarks.peers.children import Children, ClusterFailed, children
 from benchmarks.peers.machine import description
 from paxos.cli.output import print_table
 
 ROUNDS = 5
-CALLS_RATIO_MAX = 1.1
-CPU_RATIO_MAX = 1.4
 OUTSTANDING = 256
 WARMUP_S, DURATION_S = 1, 2
 
@@ -91,33 +91,6 @@ PARTS: dict[str, tuple[Shape, ...]] = {
 CONNECTIONS = (1, 4, 16, 64, 256)
 REPLICAS = (3, 5, 7)
 SERVED_PARTS = ("connections", "replicas")
-FLAT_PARTS = ("keys", "entries")
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What a write costs one leader, in one process.
-
-    Attributes:
-        part, size, machine: See ``Shape``.
-        python_calls, c_calls: Of functions, per write.
-        blocks: Of memory that a write leaves behind.
-        us: CPU µs of a write, each round; none with ``--counters``.
-        first_us, last_us: CPU µs of a write while the log was filled, in its first and last tenth,
-            snapshots included.
-        snapshots: How many were begun in all.
-    """
-
-    part: str
-    size: int
-    machine: str
-    python_calls: float
-    c_calls: float
-    blocks: float
-    us: tuple[float, ...]
-    first_us: float | None
-    last_us: float | None
-    snapshots: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,24 +307,18 @@ def show(result: Growth) -> None:
 
 def judge(costs: Sequence[Cost]) -> list[list[str]]:
     """Return, for what is to be flat, how many times the small cost the large is."""
-    rows: list[list[str]] = []
-    for part in FLAT_PARTS:
-        for machine in (CONFIG, MINIMAL):
-            ends = [cost for cost in costs if (cost.part, cost.machine) == (part, machine)]
-            if len(ends) < 2:
-                continue
-            few, many = ends[0], ends[-1]
-            calls = (many.python_calls + many.c_calls) / (few.python_calls + few.c_calls)
-            rows.append(_verdict(part, machine, "calls", calls, CALLS_RATIO_MAX))
-            if few.us:
-                us = median(many.us) / median(few.us)
-                rows.append(_verdict(part, machine, "CPU", us, CPU_RATIO_MAX))
-    return rows
+    return [_verdict(each) for each in grown(costs)]
 
 
-def _verdict(part: str, machine: str, by: str, ratio: float, most: float) -> list[str]:
-    found = "flat" if ratio <= most else "NOT FLAT"
-    return [part, machine, by, f"{ratio:.3f}", f"up to {most}", found]
+def is_flat(each: Grown) -> bool:
+    """Whether a cost has grown no more than may be."""
+    return each.times <= RATIO_MAX[each.by]
+
+
+def _verdict(each: Grown) -> list[str]:
+    found = "flat" if is_flat(each) else "NOT FLAT"
+    most = f"up to {RATIO_MAX[each.by]}"
+    return [each.part, each.machine, each.by, f"{each.times:.3f}", most, found]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -384,6 +351,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     show(result)
     if options.json is not None:
         write_figures(options.json, description(options.directory or Path.cwd()), result)
+    if not all(map(is_flat, grown(costs))):
+        sys.exit(1)
 
 
 if __name__ == "__main__":

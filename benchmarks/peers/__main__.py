@@ -16,7 +16,6 @@ import click
 from benchmarks.peers import page, parts, plan, report
 from benchmarks.peers.etcd import Etcd
 from benchmarks.peers.failures import noted
-from benchmarks.peers.figures import Figures
 from benchmarks.peers.floor import floor
 from benchmarks.peers.lifecycle import LifecycleSystem
 from benchmarks.peers.machine import description, wait_until_quiet
@@ -274,7 +273,7 @@ def main(
 
     for number in range(1, rounds + 1):
         measure_round(number, options, record, progress, save)
-    print(report.text(Figures(record)))
+    print(report.text(page.figures_of(record)))
     if to_page:
         page.write(record)
     if record["failures"]:

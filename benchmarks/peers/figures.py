@@ -9,6 +9,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
+from benchmarks.growth_costs import FLAT, By, Cost, grown
 from benchmarks.peers.measurement import LoadRecord, MemoryRecord, RunRecord
 from benchmarks.peers.plan import ENTRIES, VALUE_SIZE, Shape
 
@@ -37,10 +38,16 @@ NOTHING = Sampled(None, 0)
 
 
 class Figures:
-    """What a run found."""
+    """What a run found.
 
-    def __init__(self, record: RunRecord) -> None:
+    Args:
+        record: Of the run.
+        costs: What ``benchmarks.growth`` found, if it was run.
+    """
+
+    def __init__(self, record: RunRecord, costs: Sequence[Cost] = ()) -> None:
         self.record = record
+        self._grown = grown(costs)
         self._rows: dict[tuple[str, Shape], list[LoadRecord]] = {}
         for row in record["measurements"]:
             shape = Shape(row["operation"], row["outstanding"], row["value_size"])
@@ -111,6 +118,12 @@ class Figures:
         """Return how long each restart with ``ENTRIES`` took beside loading the program."""
         rows = (row for row in self.record["restart"] if row["system"] == system)
         return [row["ready_s"] - row["import_s"] for row in rows if row["entries"] == ENTRIES]
+
+    def grown(self, part: str, machine: str, by: By) -> Sampled:
+        """Return how many times dearer a write is between the sizes that were asked for."""
+        wanted = part, machine, by, FLAT[part]
+        found = [each for each in self._grown if each[:4] == wanted]
+        return Sampled(found[0].times, found[0].rounds) if found else NOTHING
 
     def _memory(self, system: str) -> list[MemoryRecord]:
         rows = (row for row in self.record["memory"] if row["system"] == system)

@@ -13,6 +13,7 @@ from typing import cast
 
 import click
 
+from benchmarks import growth_costs
 from benchmarks.peers import plots, report
 from benchmarks.peers.figures import Figures
 from benchmarks.peers.measurement import RunRecord
@@ -20,6 +21,7 @@ from benchmarks.peers.measurement import RunRecord
 ROOT = Path(__file__).resolve().parents[2]
 RECORD_NAME = "benchmarks/results/peers.json"
 PAGE_NAME = "docs/performance.md"
+GROWTH_NAME = "benchmarks/results/growth.json"
 PLOTS_NAME = "docs/plots"
 RECORD = ROOT / RECORD_NAME
 
@@ -39,6 +41,11 @@ def require_plots() -> None:
     """
     if find_spec("matplotlib") is None:
         raise click.UsageError("plots need matplotlib: pip install 'multipaxos[test]'")
+
+
+def figures_of(record: RunRecord, root: Path = ROOT) -> Figures:
+    """Return the figures of a run, and those of ``benchmarks.growth`` that a tree has."""
+    return Figures(record, growth_costs.read(root / GROWTH_NAME))
 
 
 def section(figures: Figures) -> str:
@@ -73,7 +80,7 @@ def write(record: RunRecord, root: Path = ROOT) -> None:
     Raises:
         PageInvalid: The page has no place for it.
     """
-    figures = Figures(record)
+    figures = figures_of(record, root)
     path = root / PAGE_NAME
     text = replaced(path.read_text(encoding="utf-8"), section(figures))
     plots.write(figures, root / PLOTS_NAME)

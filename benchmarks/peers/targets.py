@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
+from benchmarks.growth_costs import RATIO_MAX
 from benchmarks.peers.figures import Figures, Sampled, best, compared, reads, sampled, writes
 from benchmarks.peers.plan import Shape
 
@@ -235,9 +236,32 @@ def _lives(system: str) -> list[Target]:
     ]
 
 
+def _growth() -> list[Target]:
+    """Return the targets that ``benchmarks.growth`` measures, in one process of one leader."""
+    texts = {
+        "keys": "cost per write from 1,000 to 1,000,000 keys",
+        "entries": "cost per write from 1 to 10 million entries",
+    }
+    return [
+        Target(
+            system,
+            f"{text}, by {by}",
+            "at most",
+            bound,
+            "times",
+            partial(Figures.grown, part=part, machine=machine, by=by),
+            1 if by == "calls" else ROUNDS_MIN,
+        )
+        for system, machine in ((OURS, "config"), (MINIMAL, "minimal"))
+        for part, text in texts.items()
+        for by, bound in RATIO_MAX.items()
+    ]
+
+
 TARGETS: tuple[Target, ...] = (
     *_throughput(),
     *_for_machine(MINIMAL),
     *_for_machine(OURS),
     *_lives(OURS),
+    *_growth(),
 )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benchmarks.growth import Cost, Shape, in_one_process, judge
+from benchmarks.cluster import write_figures
+from benchmarks.growth import Growth, Shape, in_one_process, judge, main
+from benchmarks.growth_costs import Cost, grown, read
 from benchmarks.hot_path import CONFIG, MINIMAL
 
 SMALL = Cost("keys", 1_000, MINIMAL, 6.0, 4.0, 0.1, (2.0, 9.0, 2.5), 2.0, 2.0, 0)
@@ -42,3 +45,24 @@ def test_cost_that_grows_is_not_flat() -> None:
 
 def test_only_ends_of_one_part_and_machine_are_compared() -> None:
     assert judge([SMALL, replace(SMALL, part="sessions"), replace(SMALL, machine=CONFIG)]) == []
+
+
+def test_costs_of_a_file_are_those_that_were_written(tmp_path: Path) -> None:
+    file = tmp_path / "growth.json"
+    assert read(file) == []
+    growth = Growth((SMALL, replace(SMALL, size=1_000_000, us=(3.0, 2.0))), (), 0.1)
+    write_figures(file, {"cores": 2}, growth)
+    calls, cpu = grown(read(file))
+    assert (calls.sizes, calls.times, calls.rounds) == ((1_000, 1_000_000), 1.0, 1)
+    assert (cpu.by, cpu.times, cpu.rounds) == ("CPU", 1.0, 2)
+
+
+@pytest.mark.parametrize(("c_calls", "status"), [(4.9, None), (5.1, 1)])
+def test_growth_that_is_not_flat_ends_with_status_1(
+    monkeypatch: pytest.MonkeyPatch, c_calls: float, status: int | None
+) -> None:
+    large = replace(SMALL, size=1_000_000, c_calls=c_calls)
+    monkeypatch.setattr("benchmarks.growth.in_one_process", lambda *_, **__: [SMALL, large])
+    with pytest.raises(SystemExit) if status else nullcontext() as ended:
+        main(["--parts", "keys", "--counters"])
+    assert ended is None or ended.value.code == status
