@@ -62,6 +62,30 @@ def test_loads_that_begin_with_reads_are_put_on_keys_that_exist(
     assert (system.served.loads[0] == FILL) is filled
 
 
+@pytest.mark.parametrize(
+    ("others", "kept", "times"),
+    [([0.1], 0.1, 1), ([0.9, 0.3], 0.3, 2), ([0.5, 0.7], 0.5, 2), ([0.5, 0.1], 0.1, 2)],
+)
+def test_load_that_was_disturbed_is_repeated_once_and_the_calmer_one_kept(
+    others: list[float], kept: float, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class FakeUsage:
+        def __init__(self, _: object) -> None:
+            self._other = next(left)
+
+        def other_cores(self) -> float:
+            return self._other
+
+    left = iter(others)
+    monkeypatch.setattr(rounds, "wait_until_quiet", lambda _: 0.0)
+    monkeypatch.setattr(rounds, "Usage", FakeUsage)
+    system = FakeSystem()
+    loads = loads_for(system, ["writes"], [64], TIMING)
+    (row,) = measure_loads(1, system, loads, None, quiet_timeout_s=0)
+    assert (row.other_cores, row.disturbed) == (kept, kept > 0.2)
+    assert len(system.served.loads) == times
+
+
 def test_measurement_tells_cpu_of_leader_follower_and_client_apart() -> None:
     printed = {"n": 500, "errors": 1, "secs": 2.0, "cli_cpu_s": 0.25}
     latencies = {"p50_ms": 1.0, "p90_ms": 2.0, "p99_ms": 3.0, "p999_ms": 4.00049}
