@@ -30,6 +30,7 @@ from benchmarks.growth_costs import RATIO_MAX, Cost, Grown, grown
 from benchmarks.hot_path import CONFIG, MINIMAL
 from benchmarks.peers.children import Children, ClusterFailed, children
 from benchmarks.peers.machine import description
+from benchmarks.peers.progress import say
 from paxos.cli.output import print_table
 
 ROUNDS = 5
@@ -124,11 +125,6 @@ class Growth:
     load: float
 
 
-def tell(text: str) -> None:
-    """Show a person that something goes on."""
-    print(text, file=sys.stderr, flush=True)
-
-
 # --- in one process ------------------------------------------------------------------------------
 
 
@@ -150,7 +146,7 @@ class WorkerProcess:
             if "written" not in answer:
                 return answer
             shape = self.shape
-            tell(f"{shape.part} {shape.size:,}, {shape.machine}: {answer['written']:.0%} filled")
+            say(f"{shape.part} {shape.size:,}, {shape.machine}: {answer['written']:.0%} filled")
 
     def ask(self, what: str) -> dict[str, Any]:
         """Let it do something, and wait for it."""
@@ -179,7 +175,7 @@ def in_one_process(
         times: list[list[float]] = [[] for _ in workers]
         snapshots = [each["snapshots"] for each in filled]
         for number in range(0 if counters else rounds):
-            tell(f"{shapes[0].part}, {shapes[0].machine}: round {number + 1} of {rounds}")
+            say(f"{shapes[0].part}, {shapes[0].machine}: round {number + 1} of {rounds}")
             for at, worker in enumerate(workers):
                 answer = worker.ask("round")
                 times[at].append(round(answer["us"], 3))
@@ -203,7 +199,7 @@ def in_one_process(
         )
     ]
     for cost in costs:
-        tell(str(cost))  # what is found so far, should the run be ended before its end
+        say(str(cost))  # what is found so far, should the run be ended before its end
     return costs
 
 
@@ -240,7 +236,7 @@ def by_connections(rounds: int, parent: Path | None) -> list[Served]:
     found: dict[int, list[tuple[float, float]]] = {size: [] for size in CONNECTIONS}
     with serving(3, parent) as cluster:
         for number in range(rounds):
-            tell(f"connections: round {number + 1} of {rounds}")
+            say(f"connections: round {number + 1} of {rounds}")
             for size in CONNECTIONS:
                 found[size].append(put_load(cluster, size))
     return _served("connections", found)
@@ -250,7 +246,7 @@ def by_replicas(rounds: int, parent: Path | None) -> list[Served]:
     """Measure fresh clusters of different size in turn."""
     found: dict[int, list[tuple[float, float]]] = {size: [] for size in REPLICAS}
     for number in range(rounds):
-        tell(f"replicas: round {number + 1} of {rounds}")
+        say(f"replicas: round {number + 1} of {rounds}")
         for size in REPLICAS:
             with serving(size, parent) as cluster:
                 found[size].append(put_load(cluster, 8))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ import trio
 from benchmarks.cluster import NEVER, Cluster, founded, load_average, wait_until, write_figures
 from benchmarks.peers.machine import description, rss_mib
 from benchmarks.peers.ours import PAXOS
+from benchmarks.peers.progress import say
 from benchmarks.writers import Phase, fill, writing
 from paxos import service
 from paxos.runtime.outcomes import NoReplicaReachable
@@ -231,11 +231,6 @@ def _pair(result: LargeState) -> str:
 
 def _phase(phase: Phase) -> str:
     return f"{phase.writes_per_s:,}, {phase.p50_ms}, {phase.p99_ms}"
-
-
-def say(text: str) -> None:
-    """Print to standard error: standard output is for the table."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

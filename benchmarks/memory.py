@@ -11,7 +11,6 @@ the full one, which has them as ``paxos init`` sets them.
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ import trio
 
 from benchmarks.cluster import Cluster, founded, load_average, write_figures
 from benchmarks.peers.machine import description, peak_rss_mib, rss_mib
+from benchmarks.peers.progress import say
 from benchmarks.writers import fill
 from paxos.core.limits import DEFAULT_LIMITS
 from statemachines.edge_config_client import put_command
@@ -130,7 +130,7 @@ class _progress:  # noqa: N801 - a function that remembers
         if time.monotonic() > self._told + 5:
             self._told = time.monotonic()
             share = (self._before + done) / self._of
-            print(f"{share:.0%} written", file=sys.stderr, flush=True)
+            say(f"{share:.0%} written")
 
 
 def report(result: Memory) -> str:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from benchmarks.log_of_commands import write_log
 from benchmarks.peers.children import ClusterFailed
 from benchmarks.peers.machine import cpu_s, description, wait_until_quiet
 from benchmarks.peers.ours import PAXOS
+from benchmarks.peers.progress import say
 
 NODE = 1
 TARGET_S = 5.0
@@ -132,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("--batch must be a multiple of 4, and --commands one of --batch")
     settings: dict[str, float] = {"snapshot_log_bytes": NEVER, "snapshot_entries": NEVER}
     with founded("restart", 3, options.directory, settings) as cluster:
-        print("writing the log", file=sys.stderr, flush=True)
+        say("writing the log")
         result = measure(
             cluster, options.commands, options.batch, options.value_size, options.rounds
         )
