@@ -18,7 +18,7 @@ from benchmarks.peers.etcd import Etcd
 from benchmarks.peers.failures import noted
 from benchmarks.peers.floor import floor
 from benchmarks.peers.lifecycle import LifecycleSystem
-from benchmarks.peers.machine import description, wait_until_quiet
+from benchmarks.peers.machine import description, settle
 from benchmarks.peers.measurement import RunRecord, as_record
 from benchmarks.peers.ours import KINDS, Ours
 from benchmarks.peers.plan import Timing
@@ -67,7 +67,7 @@ class Options:
         levels: Numbers of outstanding operations.
         rounds: How often.
         timing: How long each load runs.
-        quiet_s: How long to wait for a quiet machine before each load.
+        quiet_s: How long to wait for a quiet machine before each load and each other part.
         directory: Where clusters keep their data; None for the system's place.
     """
 
@@ -116,13 +116,14 @@ def measure_round(
         progress: Told what is over.
         save: Called after each system.
     """
-    wait_until_quiet(options.quiet_s)
+    settle(options.quiet_s)
     with noted(record, "the machine", number, "floors"):
         record["floors"].append(floor(options.directory))
     for system in order(number, options.systems):
         where = f"round {number} of {options.rounds}, {system.name}"
         _measure_loads(number, system, options, record, progress, where)
         for name, part in options.cluster_parts(number, system).items():
+            settle(options.quiet_s)
             with noted(record, system.name, number, name):
                 part.measure(record, system, number, options.directory)
             progress.done(part.estimate_s, f"{where}, {name}")
@@ -219,7 +220,7 @@ def write_record(record: RunRecord, path: Path) -> None:
 @click.option("--rounds", default=5, type=click.IntRange(1), help="Figures are medians of these.")
 @click.option("--duration", default=3.0, help="Seconds that count, for each load.")
 @click.option("--warmup", default=1.5, help="Seconds before them.")
-@click.option("--quiet", default=10.0, help="Seconds to wait for quiet before each load.")
+@click.option("--quiet", default=10.0, help="Seconds to wait for quiet before each load and part.")
 @click.option(
     "--directory",
     type=click.Path(path_type=Path, file_okay=False, exists=True),

@@ -47,14 +47,20 @@ def _mib(file: Path, name: str) -> float:
 
 
 def busy_s() -> float:
-    """Return the CPU seconds all processors together have been busy since boot."""
+    """Return the CPU seconds all processors together have been busy since boot.
+
+    What the host of a virtual machine took of them counts: it is not there for us either.
+    """
     fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
-    user, nice, system, _idle, _iowait, irq, softirq, _steal = map(int, fields)
-    return (user + nice + system + irq + softirq) / TICKS_PER_S
+    user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, fields)
+    return (user + nice + system + irq + softirq + steal) / TICKS_PER_S
 
 
 class Usage:
-    """CPU use from now on, told apart: servers, what we started and waited for, and the rest."""
+    """CPU use from now on, told apart: servers, what we started and waited for, and the rest.
+
+    The rest has what the host of a virtual machine took.
+    """
 
     def __init__(self, pids: Sequence[int]) -> None:
         self._pids = list(pids)
@@ -92,6 +98,12 @@ def wait_until_quiet(timeout_s: float) -> float:
         cores = busy_s() - before
         if cores < QUIET_CORES or time.monotonic() > deadline:
             return cores
+
+
+def settle(timeout_s: float) -> None:
+    """Have everything written that waits for its disk, then wait until little runs."""
+    os.sync()
+    wait_until_quiet(timeout_s)
 
 
 def description(directory: Path) -> dict[str, str | int]:

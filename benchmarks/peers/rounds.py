@@ -42,9 +42,14 @@ class ClusterPart:
 
 
 def order(number: int, systems: Sequence[AnySystem]) -> list[AnySystem]:
-    """Return the systems as round ``number`` measures them, beginning with another one each."""
+    """Return the systems as round ``number`` measures them.
+
+    Rounds begin with another one each, and every second goes the other way round: so that none is
+    always measured behind the same neighbour.
+    """
     shift = (number - 1) % len(systems)
-    return [*systems[shift:], *systems[:shift]]
+    ways = systems if number % 2 else systems[::-1]
+    return [*ways[shift:], *ways[:shift]]
 
 
 def measure_loads(

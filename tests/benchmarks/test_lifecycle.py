@@ -18,6 +18,7 @@ from benchmarks.peers.completions import END, Completions, told_by
 from benchmarks.peers.debian import is_built
 from benchmarks.peers.failover import is_calm, longest_gap
 from benchmarks.peers.lifecycle import VALUE_BYTES, program_that_loads
+from benchmarks.peers.machine import TICKS_PER_S, busy_s
 from benchmarks.peers.open_loop import rotated
 from benchmarks.peers.report import READ_AGAIN
 from paxos.core.state_machine import Stamp
@@ -76,6 +77,14 @@ def test_puts_of_the_minimal_machine_are_its_commands() -> None:
     for _ in range(KEYS):
         store.apply(next(commands), Stamp(1, 0, 0))
     assert len(store.query(b"bench/000000")) == len(store.query(b"bench/000999")) == VALUE_BYTES
+
+
+def test_time_that_the_host_takes_of_a_virtual_machine_counts_as_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ticks = "cpu  100 20 30 99999 88888 4 5 600 50 7\ncpu0 1 2 3"
+    monkeypatch.setattr(Path, "read_text", lambda _: ticks)
+    assert busy_s() == (100 + 20 + 30 + 4 + 5 + 600) / TICKS_PER_S
 
 
 def test_program_that_loads_modules_ends_without_taking_the_interpreter_apart() -> None:

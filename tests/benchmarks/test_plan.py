@@ -44,10 +44,10 @@ def test_plan_of_a_system_that_leaves_out_a_part_lacks_its_loads() -> None:
     assert [load.read_share for load in loads] == [0.5]
 
 
-def test_order_of_systems_begins_with_another_one_in_each_round() -> None:
-    systems = [FakeSystem(name) for name in "abc"]
-    rounds = ["".join(each.name for each in order(number, systems)) for number in (1, 2, 3, 4)]
-    assert rounds == ["abc", "bca", "cab", "abc"]
+def test_order_of_systems_begins_with_another_one_and_turns_round_in_each_round() -> None:
+    systems = [FakeSystem(name) for name in "abcdefg"]
+    orders = ["".join(each.name for each in order(number, systems)) for number in range(1, 6)]
+    assert orders == ["abcdefg", "fedcbag", "cdefgab", "dcbagfe", "efgabcd"]
 
 
 @pytest.mark.parametrize(("part", "filled"), [("reads", True), ("writes", False)])

@@ -44,7 +44,7 @@ def _parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "CLUSTER_PARTS", {"failover": part})
     floor: FloorRecord = {"sync_ms": 0.1, "round_trip_ms": 0.1, "replicated_ms": 0.3}
     monkeypatch.setattr(run, "floor", lambda _: floor)
-    monkeypatch.setattr(run, "wait_until_quiet", lambda _: 0.0)
+    monkeypatch.setattr(run, "settle", lambda _: None)
 
 
 def options(*systems: LifecycleSystem, rounds: int) -> run.Options:
