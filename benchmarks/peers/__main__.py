@@ -258,6 +258,7 @@ def main(
     """
     if to_page:
         page.require_plots()
+        page.require_whole(rounds, plan.whole_parts(parts, levels))
     systems, missing = chosen(names)
     for name, what in missing.items():
         say(f"left out: {name}; missing: {', '.join(what)}")
@@ -276,6 +277,7 @@ def main(
         measure_round(number, options, record, progress, save)
     print(report.text(page.figures_of(record)))
     if to_page:
+        page.require_measured(record)
         page.write(record)
     if record["failures"]:
         sys.exit(1)

@@ -7,6 +7,7 @@ does it after a run, ``python -m benchmarks.peers.page`` once more, from the run
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import cast
@@ -17,6 +18,7 @@ from benchmarks import growth_costs
 from benchmarks.peers import plots, report
 from benchmarks.peers.figures import Figures
 from benchmarks.peers.measurement import RunRecord
+from benchmarks.peers.plan import LIVES, PARTS
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORD_NAME = "benchmarks/results/peers.json"
@@ -29,8 +31,16 @@ BEGIN = "<!-- measured by benchmarks.peers from here on -->"
 END = "<!-- measured by benchmarks.peers up to here -->"
 
 
+ROUNDS_MIN = 5
+"""The page is of a whole run: of fewer rounds nobody could tell chance from a difference."""
+
+
 class PageInvalid(Exception):
     """The page does not have the two marks, in order and once."""
+
+
+class RunNotWhole(click.ClickException):
+    """The page is not of this run."""
 
 
 def require_plots() -> None:
@@ -46,6 +56,36 @@ def require_plots() -> None:
 def figures_of(record: RunRecord, root: Path = ROOT) -> Figures:
     """Return the figures of a run, and those of ``benchmarks.growth`` that a tree has."""
     return Figures(record, growth_costs.read(root / GROWTH_NAME))
+
+
+def require_whole(rounds: int, parts: Iterable[str]) -> None:
+    """Go on only with as many rounds as the page shows, and all parts.
+
+    Raises:
+        RunNotWhole: There are fewer; the text says which are missing.
+    """
+    if rounds < ROUNDS_MIN:
+        raise RunNotWhole(f"the page is of {ROUNDS_MIN} rounds, and this run has {rounds}")
+    missing = [part for part in (*PARTS, *LIVES) if part not in set(parts)]
+    if missing:
+        raise RunNotWhole(f"the page has every part, and this run lacks {', '.join(missing)}")
+
+
+def require_measured(record: RunRecord) -> None:
+    """Go on only with a run that measured all that the page shows.
+
+    Raises:
+        RunNotWhole: It did not: of a part that has loads, each counts.
+    """
+    rounds = {row["round"] for row in record["measurements"]}
+    shapes = set(Figures(record).shapes())
+    lives = {
+        "failover": record["failover"],
+        "memory": record["memory"],
+        "restart": record["restart"],
+    }
+    loads = [part for part, wanted in PARTS.items() if set(wanted) <= shapes]
+    require_whole(len(rounds), [*loads, *(part for part, rows in lives.items() if rows)])
 
 
 def section(figures: Figures) -> str:
@@ -98,7 +138,9 @@ def write(record: RunRecord, root: Path = ROOT) -> None:
 def main(json_file: Path) -> None:
     """Write the measured part of docs/performance.md, and its plots, from the record of a run."""
     require_plots()
-    write(cast("RunRecord", json.loads(json_file.read_text(encoding="utf-8"))))
+    record = cast("RunRecord", json.loads(json_file.read_text(encoding="utf-8")))
+    require_measured(record)
+    write(record)
 
 
 if __name__ == "__main__":

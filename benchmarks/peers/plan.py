@@ -39,6 +39,9 @@ PARTS: Mapping[str, tuple[Shape, ...]] = {
 }
 """The parts of a run that are loads, each with its loads."""
 
+LIVES = ("failover", "memory", "restart")
+"""The parts of a run that are none: clusters whose nodes are killed, filled and started again."""
+
 
 class Timing(NamedTuple):
     """How long each load runs.
@@ -76,3 +79,11 @@ def loads_for(
 def load_s(load: Load) -> float:
     """Return about how long one load takes."""
     return load.warmup_s + load.duration_s + OVERHEAD_S
+
+
+def whole_parts(parts: Iterable[str], levels: Iterable[int]) -> list[str]:
+    """Return those of the named parts of which no load is left out because of its level."""
+    allowed = set(levels)
+    return [
+        part for part in parts if all(shape.outstanding in allowed for shape in PARTS.get(part, ()))
+    ]

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from click.testing import CliRunner
 
-from benchmarks.peers import page, plots
+from benchmarks.peers import page, plan, plots
+from benchmarks.peers.__main__ import main
 from benchmarks.peers.measurement import RunRecord
-from tests.benchmarks.example_runs import load_record, run_record
+from tests.benchmarks.example_runs import load_record, load_records, run_record
 
 PROSE = f"# Performance\n\nby hand\n\n{page.BEGIN}\n\nof last year\n\n{page.END}\n\nby hand too\n"
 
@@ -116,3 +118,58 @@ def test_plots_know_no_date_and_draw_a_line_for_each_system(written: Path) -> No
     drawn = (written / page.PLOTS_NAME / "throughput.svg").read_text(encoding="utf-8")
     assert "<dc:date>" not in drawn
     assert all(colour in drawn for colour in (plots.COLOURS["ours"], plots.COLOURS["etcd"]))
+
+
+def whole_example() -> RunRecord:
+    """Return a run that the page may be of."""
+    shapes = [shape for shapes in plan.PARTS.values() for shape in shapes]
+    rows = [
+        load_records("ours", 100, 5, operation=each[0], outstanding=each[1], value_size=each[2])
+        for each in shapes
+    ]
+    record = run_record(*(row for each in rows for row in each))
+    record["failover"] = [{"system": "ours", "round": 1, "gap_s": 0.25}]
+    record["memory"] = [
+        {"system": "ours", "round": 1, "writes": 1, "rss_mib": [1.0], "pss_mib": [1.0]}
+    ]
+    record["restart"] = [
+        {
+            "system": "ours",
+            "round": 1,
+            "entries": 1,
+            "import_s": 0.1,
+            "ready_s": 0.2,
+            "slots": 1,
+        }
+    ]
+    return record
+
+
+def test_page_is_of_a_run_that_measured_every_part_and_five_rounds() -> None:
+    page.require_measured(whole_example())
+    for lost, words in (("memory", "lacks memory"), ("measurements", "this run has 0")):
+        record = cast("RunRecord", {**whole_example(), lost: []})
+        with pytest.raises(page.RunNotWhole, match=words):
+            page.require_measured(record)
+    without_one_load = whole_example()
+    without_one_load["measurements"] = [
+        row for row in without_one_load["measurements"] if row["value_size"] != 1024
+    ]
+    with pytest.raises(page.RunNotWhole, match="lacks sizes"):
+        page.require_measured(without_one_load)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--rounds", "4"], "of 5 rounds, and this run has 4"),
+        (["--part", "writes", "--part", "memory"], "lacks reads, mixed, sizes, failover, restart"),
+        (["--outstanding", "64"], "lacks writes, reads"),
+    ],
+)
+def test_run_that_is_not_whole_is_refused_for_the_page_before_it_begins(
+    options: list[str], words: str
+) -> None:
+    ended = CliRunner().invoke(main, ["--page", *options])
+    assert ended.exit_code == 1
+    assert words in ended.output
