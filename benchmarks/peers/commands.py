@@ -1,4 +1,7 @@
-"""The writes that our machines are loaded with: puts of 1,000 keys in turn, without end."""
+"""The writes that our machines are loaded with: puts of 1,000 keys in turn, without end.
+
+Keys have 16 bytes, as those that the peers are loaded with.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,16 @@ from statemachines.edge_config_client import put_command
 KEYS = 1000
 
 
+def key_of(number: int) -> str:
+    """Return one of the keys, which go round."""
+    return f"bench/{number % KEYS:010}"
+
+
 def puts(machine: str) -> Iterator[bytes]:
     """Yield commands of a machine, the edge configuration or the minimal one."""
     value = Random(VALUE_BYTES).randbytes(VALUE_BYTES)
     for number in count():
-        key = f"bench/{number % KEYS:06}"
+        key = key_of(number)
         if machine == minimal_load.MACHINE:
             yield minimal_store.put(key.encode(), value)
         else:

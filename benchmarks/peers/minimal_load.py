@@ -1,5 +1,7 @@
 """``paxos bench`` for the minimal key-value machine: the same load, other commands.
 
+Its keys have 16 bytes, as the peers' have; those of ``paxos bench`` have 12.
+
 ``python -m benchmarks.peers.minimal_load --config FILE --json ...`` takes the options of ``paxos
 bench`` that the comparison uses, and prints what that prints.
 """
@@ -13,7 +15,7 @@ from typing import Any
 import click
 
 from benchmarks.minimal_store import put
-from paxos.cli.bench import KEYS
+from benchmarks.peers.commands import key_of
 from paxos.cli.connect import run
 from paxos.cli.load import COMMANDS_MADE, Workload, put_load
 from paxos.cli.measure import Load, report
@@ -43,7 +45,7 @@ def main(
     """Put a closed loop on the minimal machine of running replicas."""
     load = Load(connections, outstanding, value_size, duration, warmup, read_ratio)
     value = Random(value_size).randbytes(value_size)
-    keys = [b"bench/%06d" % (number % KEYS) for number in range(COMMANDS_MADE)]
+    keys = [key_of(number).encode() for number in range(COMMANDS_MADE)]
     workload = Workload(MACHINE, [put(key, value) for key in keys], keys)
 
     async def act() -> dict[str, Any]:

@@ -71,6 +71,7 @@ class ClosedLoop:
         self._latencies: list[float] = []
         self._errors = 0
         self._measuring = False
+        self._filling = False
         self._stopping = False
         self._drained = threading.Event()
 
@@ -101,6 +102,7 @@ class ClosedLoop:
 
     def fill(self) -> dict[str, Any]:
         """Run the loop until all of its writes have ended."""
+        self._filling = True
         for _ in range(self._live):
             self._next()
         self._drained.wait(FILL_TIMEOUT_S)
@@ -126,7 +128,7 @@ class ClosedLoop:
 
     def _ended(self, started: float, error: int) -> None:
         if error:
-            self._errors += 1
+            self._errors += self._measuring or self._filling
         elif self._measuring:
             self._latencies.append(time.perf_counter() - started)
         self._next()

@@ -105,7 +105,10 @@ class ZooKeeperCluster:
         return [process.pid for _, process in sorted(self._processes.items())]
 
     def measure(self, load: Load) -> Measurement:
-        """Drive the leader; the client's own warm-up is a second longer, it is a JVM too."""
+        """Drive the leader; the client's own warm-up is a second longer, it is a JVM too.
+
+        One operation at a time has a burst of 256 in front of it: else that would not warm it up.
+        """
         wanted = replace(load, warmup_s=load.warmup_s + 1.0)
         return self._drive(
             wanted.read_share,

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from benchmarks import minimal_store
-from benchmarks.peers import minimal_load
+from benchmarks.peers import etcd, minimal_load, pysyncobj_cluster, zookeeper
 from benchmarks.peers.__main__ import DEFAULT_SYSTEMS, SYSTEMS
-from benchmarks.peers.children import Children
+from benchmarks.peers.children import Children, ClusterFailed
 from benchmarks.peers.commands import KEYS, puts
 from benchmarks.peers.completions import END, Completions, told_by
-from benchmarks.peers.debian import is_built
+from benchmarks.peers.debian import build, is_built
 from benchmarks.peers.failover import is_calm, longest_gap
 from benchmarks.peers.lifecycle import VALUE_BYTES, program_that_loads
 from benchmarks.peers.machine import TICKS_PER_S, busy_s
@@ -76,7 +78,11 @@ def test_puts_of_the_minimal_machine_are_its_commands() -> None:
     store, commands = minimal_store.MinimalStore(), puts(minimal_load.MACHINE)
     for _ in range(KEYS):
         store.apply(next(commands), Stamp(1, 0, 0))
-    assert len(store.query(b"bench/000000")) == len(store.query(b"bench/000999")) == VALUE_BYTES
+    assert (
+        len(store.query(b"bench/0000000000"))
+        == len(store.query(b"bench/0000000999"))
+        == VALUE_BYTES
+    )
 
 
 def test_time_that_the_host_takes_of_a_virtual_machine_counts_as_used(
@@ -113,3 +119,38 @@ def test_every_system_that_is_started_again_says_what_of_its_log_is_read_again()
     systems = [SYSTEMS[name] for name in DEFAULT_SYSTEMS]
     started = {each.name for each in systems if "restart" not in each.leaves_out}
     assert started == set(READ_AGAIN)
+
+
+@pytest.mark.processes
+@pytest.mark.skipif(not shutil.which("javac") or not zookeeper._jar(), reason="not installed")
+def test_load_generators_of_zookeeper_compile(tmp_path: Path) -> None:
+    sources = sorted(zookeeper.SOURCE.glob("*.java"))
+    build(["javac", "-Xlint:all", "-cp", zookeeper._jar(), "-d", tmp_path, *sources])
+    assert (tmp_path / "ZooKeeperLoad.class").exists()
+
+
+@pytest.mark.skipif(not shutil.which("gofmt"), reason="not installed")
+def test_load_generator_of_etcd_is_formatted() -> None:
+    command = ["gofmt", "-l", str(etcd.SOURCE)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert ended.stdout == ""
+
+
+def test_compiler_that_fails_is_a_cluster_that_failed() -> None:
+    program = "import sys; sys.exit('first\\nlast')"
+    with pytest.raises(ClusterFailed, match="last"):
+        build([sys.executable, "-c", program])
+
+
+def test_node_of_pysyncobj_that_ended_is_a_cluster_that_failed() -> None:
+    command = [sys.executable, "-c", ""]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
+        with pytest.raises(ClusterFailed, match="a PySyncObj node ended"):
+            pysyncobj_cluster._told(process)
+        process.wait()
+        with pytest.raises(ClusterFailed, match="a PySyncObj node ended: status"):
+            pysyncobj_cluster._tell(process, {"command": "status"})
+        assert process.stdin is not None
+        with suppress(BrokenPipeError):
+            process.stdin.close()

@@ -123,7 +123,8 @@ func dial() *clientv3.Client {
 	return client
 }
 
-// loop runs one operation after another and returns the latencies of those inside the window.
+// loop runs one operation after another and returns the latencies of those inside the window;
+// what fails counts there only, too.
 func loop(client *clientv3.Client, seed int64) []time.Duration {
 	random := rand.New(rand.NewSource(seed + 1))
 	value := strings.Repeat("v", *valueSize)
@@ -142,9 +143,12 @@ func loop(client *clientv3.Client, seed int64) []time.Duration {
 			_, err = client.Put(context.Background(), key, value)
 		}
 		latency := time.Since(started)
+		if atomic.LoadInt64(&measuring) == 0 {
+			continue
+		}
 		if err != nil {
 			atomic.AddInt64(&failed, 1)
-		} else if atomic.LoadInt64(&measuring) == 1 {
+		} else {
 			counted = append(counted, latency)
 		}
 	}
