@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from benchmarks.peers import __main__ as run
-from benchmarks.peers import failover, parts, plan, resident, restart
+from benchmarks.peers import failover, page, parts, plan, resident, restart
 from benchmarks.peers.failures import noted
 from benchmarks.peers.plan import Timing
 from tests.benchmarks.example_runs import run_record
@@ -83,16 +83,26 @@ def test_restart_is_of_a_node_that_does_not_lead_and_ends_when_it_is_caught_up(
     assert row["ready_s"] == pytest.approx(30 * restart.STEP_S)
 
 
-def test_run_without_options_kills_ten_leaders_of_each_system_that_takes_part() -> None:
+def without_options() -> run.Options:
+    """Return the options of a run that is given none."""
     defaults: dict[str | None, Any] = {each.name: each.default for each in run.main.params}
-    rounds = defaults["rounds"]
     systems = [run.SYSTEMS[name] for name in run.DEFAULT_SYSTEMS]
     timing = Timing(defaults["warmup"], defaults["duration"])
-    options = run.Options(systems, run.PARTS, plan.LEVELS, rounds, timing, 0.0, None)
-    for system in (each for each in systems if "failover" not in each.leaves_out):
+    return run.Options(systems, run.PARTS, plan.LEVELS, defaults["rounds"], timing, 0.0, None)
+
+
+def test_run_without_options_kills_ten_leaders_of_each_system_that_takes_part() -> None:
+    options = without_options()
+    for system in (each for each in options.systems if "failover" not in each.leaves_out):
         kills = [
             parts.KILLS
-            for number in range(1, rounds + 1)
+            for number in range(1, options.rounds + 1)
             if "failover" in options.cluster_parts(number, system)
         ]
         assert sum(kills) == 10
+
+
+@pytest.mark.parametrize("name", [page.PAGE_NAME, "Makefile"])
+def test_run_without_options_takes_as_long_as_is_written(name: str) -> None:
+    tens = round(without_options().estimate_s() / 600)
+    assert f"about {tens * 10} minutes" in (page.ROOT / name).read_text(encoding="utf-8")
