@@ -33,6 +33,11 @@ class Completions:
         """Return when each write completed that has, in the order they were told."""
         return self._times.copy()
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more will be told: the lines are over, or one was not understood."""
+        return not self._thread.is_alive()
+
     def join(self) -> None:
         """Wait for the end of the lines."""
         self._thread.join()

@@ -104,9 +104,15 @@ def _kill_leader(cluster: Lifecycle) -> tuple[int, float | None]:
 
 
 def _go_on_again(completions: Completions, killed_at: float) -> bool:
-    """Watch writes after a kill until they complete again all the time; whether they did."""
+    """Watch writes after a kill until they complete again all the time; whether they did.
+
+    Raises:
+        ClusterFailed: Nobody can tell: the program that has them arrive ended.
+    """
     while time.time() < killed_at + RECOVERY_TIMEOUT_S:
         time.sleep(WATCHED_S)
+        if completions.has_ended:
+            raise ClusterFailed("the load ended after a kill")
         times = completions.times()
         if any(each > killed_at for each in times) and is_calm(times, time.time()):
             return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -56,6 +57,10 @@ class FakeCompletions:
         self._cluster = cluster
         self._began = cluster.time.now
 
+    @property
+    def has_ended(self) -> bool:
+        return self._cluster.time.now > self._cluster.load_ends_at
+
     def times(self) -> list[float]:
         now = self._cluster.time.now
         every = [self._began + number / 100 for number in range(int((now - self._began) * 100))]
@@ -77,6 +82,7 @@ class FakeLifecycle:
         self.log: list[str] = []
         self.killed_at = 0.0
         self.gap_s = 0.0
+        self.load_ends_at = math.inf
         self._gaps_s = iter(gaps_s)
         self._leader = 0
         self._behind = dict.fromkeys(range(3), 0)

@@ -58,6 +58,7 @@ def test_completions_are_taken_in_until_the_end_is_told() -> None:
     completions = Completions(["1.5\n", "2.25\n", f"{END}\n", "4\n"])
     completions.join()
     assert completions.times() == [1.5, 2.25]
+    assert completions.has_ended
 
 
 def test_completions_of_a_program_are_kept_after_it_was_ended(tmp_path: Path) -> None:

@@ -31,6 +31,26 @@ def example() -> RunRecord:
     record["missing"] = {"zookeeper": ["java"]}
     record["left_out"] = {"ours": {"mixed": "it is tired"}}
     record["failover"] = [{"system": "ours", "round": 1, "gap_s": 0.25}] * 10
+    record["memory"] = [
+        {
+            "system": "etcd",
+            "round": 1,
+            "writes": 100_000,
+            "rss_mib": [70.0, 81.0],
+            "pss_mib": [65.5, 64.0],
+        }
+    ]
+    record["restart"] = [
+        {
+            "system": "ours",
+            "round": 1,
+            "entries": 100_000,
+            "import_s": 0.25,
+            "ready_s": 0.75,
+            "slots": 4_321,
+        }
+    ]
+    record["failures"] = [{"system": "etcd", "round": 2, "part": "memory", "text": "full"}]
     return record
 
 
@@ -67,6 +87,10 @@ def test_page_written_from_a_run_keeps_the_prose_and_shows_the_figures(written: 
         "| ours | 0.5 | write at 64, 65,536 bytes |",
         "not measured: zookeeper; not installed: java",
         "ours leaves out mixed: it is tired",
+        "**failed**: etcd, memory, round 2: full",
+        "| largest replica after 100,000 writes, RSS, MiB | etcd | 81 | 1 |",
+        "a part, MiB | etcd | 65.5 | 1 |",
+        "| slots of the log that the 100,000 entries took | ours | 4,321 | 1 |",
         "after SIGKILL of the leader | ours | at most 0.35 s | 0.25 | 10 of 10 | met |",
         "the better of both PySyncObj journals | ours | at least 2 times | 5 | 1 of 3 | too few |",
     ):

@@ -49,6 +49,16 @@ def test_failover_from_which_no_write_recovers_is_a_gap_of_the_timeout_and_a_fai
     assert cluster.log[-2:] == ["kill 1", "halt"]
 
 
+def test_failover_whose_load_ends_is_a_failure_and_no_gap(time: FakeTime) -> None:
+    cluster = FakeLifecycle(time, gaps_s=[0.2, 0.2])
+    cluster.load_ends_at = time.now + 6
+    record = run_record()
+    with noted(record, "fake", 1, "failover"):
+        parts.measure_failover(record, FakeLifecycleSystem(cluster), 1, None)
+    assert record["failover"] == []
+    assert [each["text"] for each in record["failures"]] == ["the load ended after a kill"]
+
+
 def test_memory_is_looked_at_once_the_cluster_rests_after_its_writes(
     time: FakeTime, monkeypatch: pytest.MonkeyPatch
 ) -> None:

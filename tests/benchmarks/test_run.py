@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from benchmarks.peers import __main__ as run
 from benchmarks.peers import report, rounds
@@ -120,3 +121,17 @@ def test_run_is_saved_after_each_system_and_ends_where_a_person_stops_it(tmp_pat
         )
     assert [row["system"] for row in json.loads(file.read_text())["failover"]] == ["a"]
     assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(("name", "status"), [("sound", 0), ("odd", 1)])
+def test_run_ends_with_status_1_if_anything_failed_and_shows_what_it_has(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, status: int
+) -> None:
+    monkeypatch.setattr(run, "chosen", lambda _: ([FakeSystem("a"), FakeSystem(name)], {}))
+    file = tmp_path / "run.json"
+    words = ["--part", "failover", "--rounds", "1", "--json", str(file)]
+    ended = CliRunner().invoke(run.main, words)
+    assert ended.exit_code == status
+    record = json.loads(file.read_text())
+    assert sorted(row["system"] for row in record["failover"]) == ["a", name]
+    assert "| a | 0.5 | 1 |" in ended.output
