@@ -15,6 +15,7 @@ from itertools import count
 from random import Random
 from typing import NamedTuple
 
+from benchmarks import minimal_store
 from benchmarks.minimal_store import MinimalStore, put
 from paxos import codec, snapshot_format
 from paxos.cluster import ALPHA
@@ -46,7 +47,7 @@ from statemachines.edge_config_client import put_command
 LEADER: NodeId = 1
 VOTERS = tuple(Voter(node, 100 + node) for node in (1, 2, 3))
 CONFIG = "config"
-MINIMAL = "minimal"
+MINIMAL = minimal_store.MACHINE
 MACHINES: Mapping[str, Callable[[], StateMachine]] = {CONFIG: EdgeConfig, MINIMAL: MinimalStore}
 VALUE_BYTES = 64
 OPENINGS_MAX = 100

@@ -10,6 +10,9 @@ from collections.abc import Iterable, Iterator
 
 from paxos.core.state_machine import Stamp
 
+MACHINE = "minimal"
+"""What clusters of the benchmarks call it."""
+
 CHUNK_BYTES = 64 * 1024
 _LENGTH_BYTES = 4
 

@@ -10,7 +10,6 @@ from itertools import count
 from random import Random
 
 from benchmarks import minimal_store
-from benchmarks.peers import minimal_load
 from benchmarks.peers.lifecycle import VALUE_BYTES
 from statemachines.edge_config_client import put_command
 
@@ -27,7 +26,7 @@ def puts(machine: str) -> Iterator[bytes]:
     value = Random(VALUE_BYTES).randbytes(VALUE_BYTES)
     for number in count():
         key = key_of(number)
-        if machine == minimal_load.MACHINE:
+        if machine == minimal_store.MACHINE:
             yield minimal_store.put(key.encode(), value)
         else:
             yield put_command(key, value)

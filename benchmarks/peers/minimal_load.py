@@ -14,14 +14,12 @@ from typing import Any
 
 import click
 
-from benchmarks.minimal_store import put
+from benchmarks.minimal_store import MACHINE, put
 from benchmarks.peers.commands import key_of
 from paxos.cli.connect import run
 from paxos.cli.load import COMMANDS_MADE, Workload, put_load
 from paxos.cli.measure import Load, report
 from paxos.cli.options import Target, client_options
-
-MACHINE = "minimal"
 
 
 @click.command()

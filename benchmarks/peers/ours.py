@@ -19,7 +19,7 @@ from typing import Any
 
 import trio
 
-from benchmarks.peers import minimal_load
+from benchmarks import minimal_store
 from benchmarks.peers.children import HOST, Children, ClusterFailed, children, free_ports
 from benchmarks.peers.commands import puts
 from benchmarks.peers.completions import Completions, told_by
@@ -39,7 +39,7 @@ OPEN_LOOP = (sys.executable, "-m", "benchmarks.peers.open_loop")
 SERVED = ("paxos.cli.serve", "paxos.runtime.node", "paxos.storage.segments")
 """What ``paxos serve`` loads, beside the transport and the state machines."""
 
-MINIMAL = f"{minimal_load.MACHINE}=benchmarks.minimal_store:MinimalStore"
+MINIMAL = f"{minimal_store.MACHINE}=benchmarks.minimal_store:MinimalStore"
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ KINDS = (
         "minimal key-value machine, many operations per call",
         machines=(MINIMAL,),
         load=MINIMAL_LOAD,
-        machine=minimal_load.MACHINE,
+        machine=minimal_store.MACHINE,
     ),
     Kind("ours-ws", "edge configuration, many operations per call", transport="ws"),
 )

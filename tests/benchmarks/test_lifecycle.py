@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import minimal_store
-from benchmarks.peers import etcd, minimal_load, pysyncobj_cluster, zookeeper
+from benchmarks.peers import etcd, page, pysyncobj_cluster, zookeeper
 from benchmarks.peers.__main__ import DEFAULT_SYSTEMS, SYSTEMS
 from benchmarks.peers.children import Children, ClusterFailed
 from benchmarks.peers.commands import KEYS, puts
@@ -76,7 +76,7 @@ def test_open_loop_begins_with_another_replica_for_each_client() -> None:
 
 
 def test_puts_of_the_minimal_machine_are_its_commands() -> None:
-    store, commands = minimal_store.MinimalStore(), puts(minimal_load.MACHINE)
+    store, commands = minimal_store.MinimalStore(), puts(minimal_store.MACHINE)
     for _ in range(KEYS):
         store.apply(next(commands), Stamp(1, 0, 0))
     assert (
@@ -155,3 +155,11 @@ def test_node_of_pysyncobj_that_ended_is_a_cluster_that_failed() -> None:
         assert process.stdin is not None
         with suppress(BrokenPipeError):
             process.stdin.close()
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("module", ["minimal_load", "open_loop"])
+def test_program_of_the_comparison_loads_in_a_process_of_its_own(module: str) -> None:
+    words = [sys.executable, "-m", f"benchmarks.peers.{module}", "--help"]
+    told = subprocess.run(words, cwd=page.ROOT, capture_output=True, text=True, check=False)
+    assert (told.returncode, told.stderr) == (0, "")
