@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple
 
 from paxos.core.ids import Slot
 from paxos.core.records import AcceptedRecord, DecidedRecord
+from paxos.storage.base import DataDamaged
 from paxos.storage.body import frame_record, read_records
 from paxos.storage.directory import IDENTITY_NAME
 from paxos.storage.layout import (
@@ -219,6 +220,6 @@ def _is_sound(file: Path) -> bool:
     try:
         for _ in read_snapshot_file(file.parent, name):
             pass
-    except (SnapshotSpoilt, LookupError):
-        return False
+    except (SnapshotSpoilt, DataDamaged, LookupError):
+        return False  # without the node's identity nobody can tell
     return True

@@ -91,6 +91,7 @@ def read_snapshot_file(
 
     Raises:
         SnapshotSpoilt: Something is not what was written.
+        DataDamaged: The identity of the node is, without which no snapshot can be checked.
         LookupError: It is not there.
     """
     disk = RealDisk() if disk is None else disk

@@ -22,6 +22,7 @@ from paxos.core.ballot import Ballot
 from paxos.core.records import AcceptedRecord, PromisedRecord, WatermarkRecord
 from paxos.core.value import Value
 from paxos.storage.base import Identity
+from paxos.storage.directory import IDENTITY_NAME
 from paxos.storage.scrub import scrub
 from paxos.storage.segments import create, open_segments
 
@@ -140,6 +141,13 @@ def test_records_that_were_hit_are_not_hit_again_and_run_out(directory: Path) ->
     snapshot = _place(directory, "snapshot", 1)
     hit(snapshot._replace(offset=4096 + 100), rng)
     assert find_place(directory, "snapshot", SLOTS, rng) is None
+
+
+def test_snapshot_that_nobody_can_check_any_more_is_no_place(directory: Path) -> None:
+    rng = random.Random(1)
+    hit(Place(directory / IDENTITY_NAME, 0, 8, decided=False), rng)
+    assert find_place(directory, "snapshot", SLOTS, rng) is None
+    assert find_place(directory, "decided", SLOTS, rng) is not None
 
 
 def test_directory_without_what_is_aimed_at_has_no_place(tmp_path: Path) -> None:
