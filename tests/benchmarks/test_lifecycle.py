@@ -63,7 +63,7 @@ def test_completions_are_taken_in_until_the_end_is_told() -> None:
 
 def test_completions_of_a_program_are_kept_after_it_was_ended(tmp_path: Path) -> None:
     owned = Children(tmp_path)
-    program = "import time; print(1.5, flush=True); print(2.5, flush=True); time.sleep(60)"
+    program = "import signal; print(1.5, flush=True); print(2.5, flush=True); signal.pause()"
     with told_by(owned, [sys.executable, "-c", program]) as completions:
         owned.wait_for(lambda: True if len(completions.times()) == 2 else None, "times", 0.001)
     assert completions.times() == [1.5, 2.5]
@@ -123,14 +123,17 @@ def test_every_system_that_is_started_again_says_what_of_its_log_is_read_again()
 
 
 @pytest.mark.processes
-@pytest.mark.skipif(not shutil.which("javac") or not zookeeper._jar(), reason="not installed")
+@pytest.mark.skipif(
+    not shutil.which("javac") or not zookeeper._jar(),
+    reason="a Java compiler (javac) and ZooKeeper's jar are not both installed",
+)
 def test_load_generators_of_zookeeper_compile(tmp_path: Path) -> None:
     sources = sorted(zookeeper.SOURCE.glob("*.java"))
     build(["javac", "-Xlint:all", "-cp", zookeeper._jar(), "-d", tmp_path, *sources])
     assert (tmp_path / "ZooKeeperLoad.class").exists()
 
 
-@pytest.mark.skipif(not shutil.which("gofmt"), reason="not installed")
+@pytest.mark.skipif(not shutil.which("gofmt"), reason="gofmt is not installed")
 def test_load_generator_of_etcd_is_formatted() -> None:
     command = ["gofmt", "-l", str(etcd.SOURCE)]
     ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)

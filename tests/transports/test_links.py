@@ -288,18 +288,22 @@ def test_link_that_is_cut_and_healed_connects_again_soon() -> None:
     in_world(test)
 
 
-def test_attempts_while_a_peer_stays_away_back_off_to_a_bound(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    attempts: list[float] = []
+@pytest.fixture
+def attempts(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """When anybody tried to connect to anybody."""
+    times: list[float] = []
     connect = MemoryNetwork.connect
 
     def counted(self: MemoryNetwork, *arguments: object) -> object:
-        attempts.append(trio.current_time())
+        times.append(trio.current_time())
         return connect(self, *arguments)  # type: ignore[arg-type]
 
+    monkeypatch.setattr(MemoryNetwork, "connect", counted)
+    return times
+
+
+def test_attempts_while_a_peer_stays_away_back_off_to_a_bound(attempts: list[float]) -> None:
     async def test(world: World) -> None:
-        monkeypatch.setattr(MemoryNetwork, "connect", counted)
         await world.node(2)
         await elapse(30)
         pauses = [after - before for before, after in itertools.pairwise(attempts)]
@@ -564,15 +568,8 @@ def test_url_that_leads_to_another_node_is_told_on_the_dialling_side() -> None:
 
 
 def test_attempts_at_a_peer_that_refuses_back_off_further_than_at_one_that_is_away(
-    monkeypatch: pytest.MonkeyPatch,
+    attempts: list[float],
 ) -> None:
-    attempts: list[float] = []
-    connect = MemoryNetwork.connect
-
-    def counted(self: MemoryNetwork, *arguments: object) -> object:
-        attempts.append(trio.current_time())
-        return connect(self, *arguments)  # type: ignore[arg-type]
-
     async def test(world: World) -> None:
         bell = Doorbell()
 
@@ -580,7 +577,6 @@ def test_attempts_at_a_peer_that_refuses_back_off_further_than_at_one_that_is_aw
             channel.send_nowait([handshake.encode(Rejected("not you"))])
 
         async with world.network.transport("n1").listen("memory://n1", bell, refuse):
-            monkeypatch.setattr(MemoryNetwork, "connect", counted)
             two = await world.node(2)
             await elapse(30)
             two.stop()
