@@ -64,8 +64,7 @@ def values(commands: int, batch: int, value_bytes: int) -> Iterator[Value]:
         for nonce in range(1, SESSIONS + 1)
     )
     yield Value(STAMP_US, opened)
-    value = Random(value_bytes).randbytes(value_bytes)
-    puts = [put_command(f"bench/{number:06d}", value) for number in range(KEYS)]
+    puts = puts_of(value_bytes)
     share = batch // SESSIONS
     for slot in range(commands // batch):
         first = slot * share + 1
@@ -76,3 +75,9 @@ def values(commands: int, batch: int, value_bytes: int) -> Iterator[Value]:
             submit = Submit(session, first, first - 1, MACHINE, taken)
             pieces.append(codec.wrap_submission(codec.encode_submission(submit)))
         yield Value(STAMP_US + slot, b"".join(pieces))
+
+
+def puts_of(value_bytes: int) -> list[bytes]:
+    """Return the commands that a log repeats: a put of each key."""
+    value = Random(value_bytes).randbytes(value_bytes)
+    return [put_command(f"bench/{number:06d}", value) for number in range(KEYS)]
