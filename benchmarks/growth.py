@@ -280,7 +280,8 @@ def show(result: Growth) -> None:
             row += [f"{median(cost.us):.2f}", f"{min(cost.us):.2f} to {max(cost.us):.2f}"]
             row.append(f"{cost.first_us:.2f} to {cost.last_us:.2f}")
         rows.append(row + [""] * (len(columns) - len(row)))
-    print_table(columns, rows, "A write, at the leader")
+    if rows:
+        print_table(columns, rows, "A write, at the leader")
     verdicts = judge(result.costs)
     if verdicts:
         print()

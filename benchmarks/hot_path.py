@@ -1,10 +1,10 @@
 """A node's passes for writes in one process, without sockets, tasks or clocks: its hot path.
 
-Owns what a pass of ``paxos.runtime.node`` does with frames of clients and peers, with the product's
-own replica, writer, storage and codec; and frames as clients and the other nodes would send them,
-made beforehand, so that making them is no part of what is measured. Time stands still once a node
-leads: nothing here is a heartbeat or is sent again. Snapshots are made and the log is compacted as
-the replica wants it, a piece of a snapshot with every pass. It never measures anything.
+Owns how a ``paxos.runtime.node`` makes its passes without the rest of its process; and frames as
+clients and the other nodes would send them, made beforehand, so that making them is no part of what
+is measured. Time stands still once a node leads: nothing here is a heartbeat or is sent again.
+Snapshots are made and the log is compacted as the replica wants it, a piece of a snapshot with
+every pass. It never measures anything.
 """
 
 from __future__ import annotations
@@ -13,34 +13,32 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple, NoReturn, cast
 
 from benchmarks import minimal_store
 from benchmarks.minimal_store import MinimalStore, put
 from paxos import codec, snapshot_format
 from paxos.cluster import ALPHA
-from paxos.core.config import Configuration, Configurations
-from paxos.core.effects import Compact, Effect, Persist, Reply, SaveSnapshot, Send
-from paxos.core.events import (
-    DeadlinePassed,
-    Event,
-    Received,
-    SnapshotSaved,
-    Submission,
-    Submitted,
-)
+from paxos.core.config import FEATURE, Configuration, Configurations
+from paxos.core.effects import SaveSnapshot
+from paxos.core.events import SnapshotSaved
 from paxos.core.ids import ClientId, Instant, NodeId, SessionId, Voter
 from paxos.core.limits import DEFAULT_LIMITS, Limits
-from paxos.core.messages import Accepted, Message, OpenSession, PeerMessage, Submit
+from paxos.core.messages import Accepted, OpenSession, Submit
 from paxos.core.quorum import Quorums
 from paxos.core.replica import Replica
 from paxos.core.snapshot import Snapshot
 from paxos.core.state_machine import StateMachine
+from paxos.doorbell import Doorbell
+from paxos.runtime.links import ClientUp, LinkEvent, Links, Member, Origin, PeerUp
+from paxos.runtime.node import Node, NodeSetup
 from paxos.runtime.recovery import recover
 from paxos.runtime.room import RESERVE_EVERY_BYTES
-from paxos.runtime.writer import InlineDisk, Writer
+from paxos.runtime.snapshot_tasks import SnapshotTasks
+from paxos.runtime.snapshots import Tell
 from paxos.storage.base import Identity, Storage
 from paxos.storage.memory import MemoryStorage
+from paxos.transport import Channel
 from statemachines.edge_config import EdgeConfig
 from statemachines.edge_config_client import put_command
 
@@ -66,122 +64,68 @@ class Slot(NamedTuple):
     votes: Sequence[tuple[Voter, bytes]]
 
 
-class PassingNode:
-    """One node, stepped a pass at a time.
+class _Arrived(NamedTuple):
+    """Frames that came together: in place of the channel that they would have come on."""
 
-    Args:
-        node: Which of the three.
-        machine: The name of its state machine, one of ``MACHINES``.
-        storage: Its log, not loaded yet.
-        limits: See ``Limits``.
+    origin: Origin
+    frames: list[bytes]
 
-    Attributes:
-        replica: The replica.
-        to_peers: Frames of the last pass, by node.
-        to_clients: Frames of the last pass, by client.
-        snapshots: How many were begun so far.
-    """
 
-    def __init__(
-        self, node: NodeId, machine: str, storage: Storage, limits: Limits = DEFAULT_LIMITS
-    ) -> None:
-        self._me = VOTERS[node - 1]
-        self._storage = storage
-        self.now = Instant(0.0, 1_700_000_000_000_000)
-        founding = Configuration(1, Quorums.majority(VOTERS))
-        self.replica = Replica(
-            self._me,
-            Configurations(founding, ALPHA),
-            recover(storage, identity(node)).recovered,
-            {machine: MACHINES[machine]()},
-            Random(node),
-            codec.unpack_batch,
-            self.now,
-            limits=limits,
-        )
-        storage.reserve()
-        self._writer = Writer(storage, InlineDisk(storage))
-        self._reserved_at = 0
-        self._to_self: deque[PeerMessage] = deque()
+class _Wires(Links):
+    """Links without sockets: what arrives is given to a pass, and what leaves is kept."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.events: list[LinkEvent] = []
         self.to_peers: dict[NodeId, list[bytes]] = {}
         self.to_clients: dict[ClientId, list[bytes]] = {}
-        self._last_sent: tuple[Message | None, bytes] = (None, b"")
-        self.snapshots = 0
-        self._saving: Iterator[SnapshotSaved | None] | None = None
 
-    def take(
-        self,
-        clients: Iterable[tuple[ClientId, bytes]] = (),
-        peers: Iterable[tuple[Voter, bytes]] = (),
+    def follow(self, *_: object, **__: object) -> None:
+        """Whoever is to be talked to is there."""
+
+    def take(self, channel: Channel) -> tuple[Origin, list[bytes]]:
+        return cast("_Arrived", channel)
+
+    def take_events(self) -> list[LinkEvent]:
+        events, self.events = self.events, []
+        return events
+
+    def send(self, to: NodeId, frames: Sequence[bytes]) -> bool:
+        self.to_peers.setdefault(to, []).extend(frames)
+        return True
+
+    def reply(self, client: ClientId, frames: Sequence[bytes]) -> bool:
+        self.to_clients.setdefault(client, []).extend(frames)
+        return True
+
+
+class _Snapshots(SnapshotTasks):
+    """Snapshots that are saved a piece at a time by whoever calls ``step``, not by a task."""
+
+    def __init__(
+        self, setup: NodeSetup, links: Links, tell: Tell, ring: Callable[[], None]
     ) -> None:
-        """Make a pass with frames that arrived together."""
-        self.to_peers, self.to_clients = {}, {}
-        decode = codec.decode_peer
-        for peer, frame in peers:
-            self._handle(Received(peer, decode(frame)))
-        header, wrap = codec.submission_header, codec.wrap_submission
-        submissions = [Submission(client, *header(frame), wrap(frame)) for client, frame in clients]
-        if submissions:
-            self._handle(Submitted(submissions))
-        self.replica.next_deadline()  # a pass asks; here nothing is ever due
-        self._write()
-        if self._saving is not None:
-            self._save_more()
-        written = self._writer.written_bytes
-        if written - self._reserved_at >= RESERVE_EVERY_BYTES:
-            self._reserved_at = written
-            self._storage.reserve()
+        node = setup.identity.node
+        super().__init__(setup.storage, setup.options, setup.limits, node, links, tell, ring)
+        self._storage = setup.storage
+        self._tell = tell
+        self._steps: Iterator[SnapshotSaved | None] | None = None
+        self.begun = 0
 
     @property
-    def id(self) -> NodeId:
-        """The node's id."""
-        return self._me.node
+    def under_way(self) -> bool:
+        return self._steps is not None
 
-    def wake(self, now: Instant) -> None:
-        """Let the time have come that the replica waits for."""
-        self.to_peers, self.now = {}, now
-        self._handle(DeadlinePassed())
-        self._write()
+    def save(self, effect: SaveSnapshot) -> None:
+        self.begun += 1
+        self._steps = self._save(effect.snapshot)
 
-    @property
-    def saving(self) -> bool:
-        """Whether a snapshot is being made."""
-        return self._saving is not None
-
-    def _write(self) -> None:
-        for send in self._writer.write():
-            self._post(send)
-        self._last_sent = (None, b"")
-        while self._to_self:
-            self._handle(Received(self._me, self._to_self.popleft()))
-
-    def _handle(self, event: Event) -> None:
-        self._carry_out(self.replica.handle(event, self.now))
-        while self._to_self:
-            message = self._to_self.popleft()
-            self._carry_out(self.replica.handle(Received(self._me, message), self.now))
-
-    def _carry_out(self, effects: list[Effect]) -> None:
-        for effect in effects:
-            if isinstance(effect, Send):
-                self._post(effect)
-            elif isinstance(effect, Persist):
-                self._writer.stage(effect)
-            elif isinstance(effect, Reply):
-                self.to_clients.setdefault(effect.client, []).append(codec.encode(effect.message))
-            elif isinstance(effect, SaveSnapshot):
-                self.snapshots += 1
-                self._saving = self._save(effect.snapshot)
-            elif isinstance(effect, Compact):
-                self._writer.compact(effect.through)
-
-    def _post(self, send: Send) -> None:
-        if send.to == self._me.node:
-            self._to_self.append(send.message)
-            return
-        if self._last_sent[0] is not send.message:
-            self._last_sent = (send.message, codec.encode(send.message))
-        self.to_peers.setdefault(send.to, []).append(self._last_sent[1])
+    def step(self) -> None:
+        if self._steps is not None:
+            saved = next(self._steps)
+            if saved is not None:
+                self._steps = None
+                self._tell(saved)
 
     def _save(self, snapshot: Snapshot) -> Iterator[SnapshotSaved | None]:
         writer = self._storage.begin_snapshot(snapshot.head.through)
@@ -190,23 +134,134 @@ class PassingNode:
             yield None
         yield SnapshotSaved(writer.finish())
 
-    def _save_more(self) -> None:
-        assert self._saving is not None
-        saved = next(self._saving)
-        if saved is not None:
-            self._saving = None
-            self._handle(saved)
-            self._write()
+
+class _Silent(Doorbell):
+    """A doorbell that nobody waits on: passes are made by whoever drives the node."""
+
+    def __init__(self) -> None:
+        """Open nothing."""
+
+    def ring(self, channel: Channel | None = None) -> None:
+        """Nobody listens."""
+
+
+class PassingNode(Node):
+    """The product's node, but for its tasks, sockets and clocks: stepped a pass at a time.
+
+    Args:
+        node: Which of the three.
+        machine: The name of its state machine, one of ``MACHINES``.
+        storage: Its log, not loaded yet.
+        limits: See ``Limits``.
+
+    Attributes:
+        now: What its clocks show.
+    """
+
+    _links: _Wires
+    _snapshots: _Snapshots
+
+    def __init__(
+        self, node: NodeId, machine: str, storage: Storage, limits: Limits = DEFAULT_LIMITS
+    ) -> None:
+        self.now = Instant(0.0, 1_700_000_000_000_000)
+        founding = Configuration(1, Quorums.majority(VOTERS))
+        setup = NodeSetup(
+            identity(node),
+            {voter.node: Member("", voter.incarnation) for voter in VOTERS},
+            Configurations(founding, ALPHA),
+            {machine: MACHINES[machine]()},
+            storage,
+            _no_transport,
+            Random(node),
+            limits,
+        )
+        super().__init__(setup, recover(storage, setup.identity), _Silent())
+        self._links.events += [PeerUp(each, FEATURE) for each in VOTERS if each != self._me]
+        storage.reserve()
+        self._reserved_at = 0
+        self._known_clients: set[ClientId] = set()
+
+    def _make_links(self, machines: Mapping[str, StateMachine]) -> _Wires:
+        return _Wires(
+            identity=self._setup.identity,
+            boot=self._me.node,
+            members=self._setup.members,
+            doorbell=self._doorbell,
+            transport_for=self._setup.transport_for,
+            rng=self._setup.rng,
+            options=self._setup.options,
+            election_timeout_s=self._setup.timing.election_timeout_s,
+        )
+
+    def _make_snapshots(self) -> _Snapshots:
+        return _Snapshots(self._setup, self._links, self._tell, self._doorbell.ring)
+
+    def _read_clocks(self) -> Instant:
+        return self.now
+
+    @property
+    def replica(self) -> Replica:
+        """The replica."""
+        return self._replica
+
+    @property
+    def to_peers(self) -> dict[NodeId, list[bytes]]:
+        """Frames of the last pass, by node."""
+        return self._links.to_peers
+
+    @property
+    def to_clients(self) -> dict[ClientId, list[bytes]]:
+        """Frames of the last pass, by client."""
+        return self._links.to_clients
+
+    @property
+    def saving(self) -> bool:
+        """Whether a snapshot is being made."""
+        return self._snapshots.under_way
+
+    @property
+    def snapshots(self) -> int:
+        """How many were begun so far."""
+        return self._snapshots.begun
+
+    def take(
+        self,
+        clients: Iterable[tuple[ClientId, bytes]] = (),
+        peers: Iterable[tuple[Voter, bytes]] = (),
+    ) -> None:
+        """Make a pass with frames that arrived together, each on a connection of its own."""
+        links = self._links
+        links.to_peers, links.to_clients = {}, {}
+        arrived = [_Arrived(peer, [frame]) for peer, frame in peers]
+        for client, frame in clients:
+            arrived.append(_Arrived(client, [frame]))
+            if client not in self._known_clients:
+                self._known_clients.add(client)
+                links.events.append(ClientUp(client))
+        self._pass(cast("list[Channel]", arrived))
+        self._snapshots.step()
+        # What the node's other tasks would do by now.
+        written = self._writer.written_bytes
+        if written - self._reserved_at >= RESERVE_EVERY_BYTES:
+            self._reserved_at = written
+            self._storage.reserve()
+
+    def wake(self, now: Instant) -> None:
+        """Let the time have come that the replica waits for."""
+        self.now = now
+        self.take()
+
+
+def _no_transport(url: str) -> NoReturn:
+    raise AssertionError(f"nobody connects to {url}")
 
 
 def elect(nodes: Sequence[PassingNode]) -> None:
-    """Let the first of three nodes lead; what anybody says arrives at once."""
+    """Let the first of three nodes lead: time goes on for it alone, and messages take none."""
     leader = nodes[0]
     while not leader.replica.proposer.leading:
-        now = Instant(leader.replica.next_deadline(), leader.now.wall)
-        for node in nodes:
-            node.now = now
-        leader.wake(now)
+        leader.wake(Instant(leader.replica.next_deadline(), leader.now.wall))
         under_way = deque(_frames(leader))
         while under_way:
             source, target, frame = under_way.popleft()

@@ -193,17 +193,7 @@ class Node:
         """What the node takes part in, as it was started."""
         # A witness runs none.
         machines = {} if self.part is Part.WITNESS else setup.machines
-        self._links = Links(
-            identity=setup.identity,
-            boot=setup.rng.getrandbits(62),
-            members=setup.members,
-            doorbell=doorbell,
-            transport_for=setup.transport_for,
-            rng=setup.rng,
-            options=setup.options,
-            election_timeout_s=setup.timing.election_timeout_s,
-            machines=machines_text(machines),
-        )
+        self._links = self._make_links(machines)
         self._writer = Writer(self._storage, _disk_for(setup, doorbell))
         self._now = self._read_clocks()
         self._membership = Membership(self._me, setup.configurations, setup.members)
@@ -240,18 +230,35 @@ class Node:
             self._me.node,
             doorbell.ring,
         )
-        self._snapshots = SnapshotTasks(
-            self._storage,
-            setup.options,
-            setup.limits,
-            self._me.node,
-            self._links,
-            self._tell,
-            doorbell.ring,
-        )
+        self._snapshots = self._make_snapshots()
         self._departure = self._make_departure()
         self.url = setup.members[self._me.node].url
         """Where the node listens; the port that was really bound."""
+
+    def _make_links(self, machines: Mapping[str, StateMachine]) -> Links:
+        setup = self._setup
+        return Links(
+            identity=setup.identity,
+            boot=setup.rng.getrandbits(62),
+            members=setup.members,
+            doorbell=self._doorbell,
+            transport_for=setup.transport_for,
+            rng=setup.rng,
+            options=setup.options,
+            election_timeout_s=setup.timing.election_timeout_s,
+            machines=machines_text(machines),
+        )
+
+    def _make_snapshots(self) -> SnapshotTasks:
+        return SnapshotTasks(
+            self._storage,
+            self._setup.options,
+            self._setup.limits,
+            self._me.node,
+            self._links,
+            self._tell,
+            self._doorbell.ring,
+        )
 
     def _make_departure(self) -> Departure:
         timeout_s = self._setup.timing.election_timeout_s
