@@ -127,7 +127,7 @@ def bench(
 
 def _edge_config_workload(machine: str, value_size: int) -> Workload:
     value = Random(value_size).randbytes(value_size)
-    keys = [f"bench/{number % KEYS:06d}" for number in range(COMMANDS_MADE)]
+    keys = [f"bench/{number % KEYS:010d}" for number in range(COMMANDS_MADE)]
     commands = [put_command(key, value) for key in keys]
     return Workload(machine, commands, [get_query(key) for key in keys])
 
