@@ -11,6 +11,7 @@ makes this cheaper than a task per connection.
 
 from __future__ import annotations
 
+import math
 import selectors
 import socket
 from collections.abc import Callable
@@ -43,6 +44,44 @@ class _Watched:
         self.flush = flush
 
 
+class _Alarm:
+    """Rings at a deadline that is put off again and again, without being told so each time.
+
+    A timeout around every wait would cost more than the wait. This one task sleeps until the first
+    deadline it was given, looks what the deadline is by then, and sleeps on if that is later.
+
+    Args:
+        ring: What to call.
+    """
+
+    def __init__(self, ring: Callable[[], None]) -> None:
+        self._ring = ring
+        self._deadline = math.inf  # when to ring; infinite once it has rung
+        self._sleep = trio.CancelScope()
+        self._life = trio.CancelScope()
+        trio.lowlevel.spawn_system_task(self._run)
+
+    def set(self, deadline: float) -> None:
+        """Ring at ``deadline``, and no more at any that was set before."""
+        self._deadline = deadline
+        if deadline < self._sleep.deadline:  # noqa: PLR1730 - to assign costs more than to ask
+            self._sleep.deadline = deadline
+
+    def end(self) -> None:
+        """Never ring again."""
+        self._life.cancel()
+
+    async def _run(self) -> None:
+        with self._life:
+            while True:
+                self._sleep = trio.CancelScope(deadline=self._deadline)
+                with self._sleep:
+                    await trio.sleep_forever()
+                if self._deadline <= trio.current_time():
+                    self._deadline = math.inf
+                    self._ring()
+
+
 class Doorbell:
     """What a node's one task waits on. One task waits; anyone, from any thread, may ring.
 
@@ -57,6 +96,7 @@ class Doorbell:
         """Somebody rang without a channel: the next ``wait`` returns at once."""
         self._sleeping = False
         """The task waits, or is about to, and has not looked at what rang: poke it."""
+        self._alarm: _Alarm | None = None
         self._poke, self._poked = socket.socketpair()
         for end in (self._poke, self._poked):
             end.setblocking(False)
@@ -128,12 +168,15 @@ class Doorbell:
         self._sleeping = True
         rung = self._rung or self._rung_for_all
         if arrived or rung or deadline <= trio.current_time():
-            # Going to sleep to be cancelled at once would cost several times a checkpoint.
+            # Going to sleep to be woken at once would cost several times a checkpoint.
             self._sleeping = False
             await trio.lowlevel.checkpoint()
         else:
-            with trio.CancelScope(deadline=deadline):
-                await trio.lowlevel.wait_readable(self._selector.fileno())
+            if self._alarm is None and deadline < math.inf:
+                self._alarm = _Alarm(self.ring)
+            if self._alarm is not None:
+                self._alarm.set(deadline)
+            await trio.lowlevel.wait_readable(self._selector.fileno())
             self._sleeping = False
             self._collect(ready)
         self._rung_for_all = False
@@ -169,6 +212,8 @@ class Doorbell:
     def close(self) -> None:
         """Release the selector and what is registered in it. Idempotent; closes no channel."""
         self._sleeping = False
+        if self._alarm is not None:
+            self._alarm.end()
         self._selector.close()
         self._poke.close()
         self._poked.close()

@@ -153,6 +153,47 @@ def test_wait_on_virtual_time_jumps_to_its_deadline() -> None:
     in_trio(test, MockClock(autojump_threshold=0))
 
 
+@pytest.mark.parametrize(
+    ("second", "ends"),
+    [(6.0, 6.0), (3.0, 3.0), (math.inf, 8.0)],
+    ids=["put off", "nearer", "without any"],
+)
+def test_wait_goes_by_its_own_deadline_whatever_the_one_before_was(
+    second: float, ends: float
+) -> None:
+    one = Silent()
+
+    async def test(bell: Doorbell) -> None:
+        start = trio.current_time()
+
+        async def ring() -> None:
+            for at in (1, 8):
+                await trio.sleep_until(start + at)
+                bell.ring(one)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ring)
+            assert await bell.wait(start + 5) == [one]
+            rung = await bell.wait(start + second)
+            assert trio.current_time() - start == pytest.approx(ends)
+            assert rung == ([one] if ends == 8 else [])
+            nursery.cancel_scope.cancel()
+
+    in_trio(test, MockClock(autojump_threshold=0))
+
+
+def test_doorbell_when_closed_leaves_no_task_behind() -> None:
+    async def test(_: Doorbell) -> None:
+        before = trio.lowlevel.current_statistics().tasks_living
+        with Doorbell() as bell:
+            assert await bell.wait(trio.current_time() + 0.01) == []
+            assert trio.lowlevel.current_statistics().tasks_living == before + 1
+        await wait_all_tasks_blocked()
+        assert trio.lowlevel.current_statistics().tasks_living == before
+
+    in_trio(test)
+
+
 def test_wait_after_its_deadline_returns_at_once_and_still_sees_what_rang() -> None:
     one = Silent()
 
