@@ -30,7 +30,7 @@ from paxos.core.replica import Replica
 from paxos.core.snapshot import Snapshot
 from paxos.core.state_machine import StateMachine
 from paxos.doorbell import Doorbell
-from paxos.runtime.links import ClientUp, LinkEvent, Links, Member, Origin, PeerUp
+from paxos.runtime.links import ClientUp, LinkEvent, Links, Member, PeerUp, Taken
 from paxos.runtime.node import Node, NodeSetup
 from paxos.runtime.recovery import recover
 from paxos.runtime.room import RESERVE_EVERY_BYTES
@@ -64,11 +64,8 @@ class Slot(NamedTuple):
     votes: Sequence[tuple[Voter, bytes]]
 
 
-class _Arrived(NamedTuple):
-    """Frames that came together: in place of the channel that they would have come on."""
-
-    origin: Origin
-    frames: list[bytes]
+_NOWHERE = cast("Channel", None)
+"""What arrives here came on no channel."""
 
 
 class _Wires(Links):
@@ -83,8 +80,9 @@ class _Wires(Links):
     def follow(self, *_: object, **__: object) -> None:
         """Whoever is to be talked to is there."""
 
-    def take(self, channel: Channel) -> tuple[Origin, list[bytes]]:
-        return cast("_Arrived", channel)
+    def take(self, channels: Iterable[Channel]) -> list[Taken]:
+        """Take each for what has arrived, not for where."""
+        return list(cast("Iterable[Taken]", channels))
 
     def take_events(self) -> list[LinkEvent]:
         events, self.events = self.events, []
@@ -233,12 +231,13 @@ class PassingNode(Node):
         """Make a pass with frames that arrived together, each on a connection of its own."""
         links = self._links
         links.to_peers, links.to_clients = {}, {}
-        arrived = [_Arrived(peer, [frame]) for peer, frame in peers]
+        arrived = [Taken(_NOWHERE, peer, [frame]) for peer, frame in peers]
         for client, frame in clients:
-            arrived.append(_Arrived(client, [frame]))
+            arrived.append(Taken(_NOWHERE, client, [frame]))
             if client not in self._known_clients:
                 self._known_clients.add(client)
                 links.events.append(ClientUp(client))
+        self._due = self._replica.next_deadline()
         self._pass(cast("list[Channel]", arrived))
         self._snapshots.step()
         # What the node's other tasks would do by now.

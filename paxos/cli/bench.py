@@ -85,7 +85,7 @@ EXAMPLES = [
 @click.option(
     "--awaiting",
     is_flag=True,
-    help="One task per outstanding write, as in a program that awaits each call.",
+    help="One task per outstanding operation, as in a program that awaits each call.",
 )
 @client_options
 def bench(

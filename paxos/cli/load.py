@@ -25,8 +25,8 @@ from paxos.runtime.client import Client, OutcomeUnknown, RequestFailed, RequestR
 RETRY_S = 0.1
 """An operation that failed is followed by the next one this much later, not at once."""
 
-AT_ONCE_MAX = 4
-"""Up to so many writes of one connection are followed one by one."""
+SINGLE_MAX = 4
+"""Up to so many operations of one connection are calls of their own."""
 
 COMMANDS_MADE = 1024
 """Commands are made before the run and used in turn, so that making them costs nothing."""
@@ -50,9 +50,9 @@ class Workload:
         """Return the next ``count`` commands."""
         return list(islice(self._commands, count))
 
-    def query(self) -> bytes:
-        """Return the next query."""
-        return next(self._queries)
+    def queries(self, count: int) -> list[bytes]:
+        """Return the next ``count`` queries."""
+        return list(islice(self._queries, count))
 
 
 class _Run:
@@ -73,56 +73,55 @@ class _Run:
 
 
 class _ClosedLoop:
-    """The writes of one connection, without a task for any of them.
+    """The operations of one connection, without a task for any of them: call follows call.
 
-    What ends in one pass of the client is followed by one submission, as it is in a program that
-    handles answers as they come. Few writes are each followed at once instead: for them the pass
-    more would show in the latency.
+    A few are each a call of their own; many are one call, followed by the next once all of it has
+    ended, as in a program that submits or asks many at once.
     """
 
-    def __init__(self, run: _Run, client: Client, workload: Workload, outstanding: int) -> None:
+    def __init__(
+        self, run: _Run, client: Client, workload: Workload, outstanding: int, *, reading: bool
+    ) -> None:
         self._run = run
         self._client = client
         self._workload = workload
         self._outstanding = outstanding
-        self._at_once = outstanding <= AT_ONCE_MAX
-        self._idle = 0  # operations that ended and have no successor yet
-        self._failed = 0  # likewise, but their successors must wait
-        self._woken = trio.Event()
+        self._reading = reading
+        self._failed: list[int] = []  # sizes of calls whose successors must wait
 
     async def run(self) -> None:
-        """Keep the operations under way until cancelled."""
-        self._submit(self._outstanding)
-        while True:
-            await self._woken.wait()
-            self._woken = trio.Event()
-            idle, self._idle = self._idle, 0
-            self._submit(idle)
-
-    async def retry(self) -> None:
-        """Follow what failed, now and then."""
+        """Keep the operations under way until cancelled; follow what failed now and then."""
+        size = 1 if self._outstanding <= SINGLE_MAX else self._outstanding
+        for _ in range(self._outstanding // size):
+            self._call(size)
         while True:
             await trio.sleep(RETRY_S)
-            if self._failed:
-                self._idle += self._failed
-                self._failed = 0
-                self._woken.set()
+            failed, self._failed = self._failed, []
+            for size in failed:
+                self._call(size)
 
-    def _submit(self, count: int) -> None:
+    def _call(self, size: int) -> None:
         started = time.perf_counter()
+        missing, has_failed = size, False
 
         def ended(_: int, outcome: Outcome) -> None:
+            nonlocal missing, has_failed
             self._run.note(outcome, time.perf_counter() - started)
+            missing -= 1
             if type(outcome) is not Done:
-                self._failed += 1
-            elif self._at_once:
-                self._submit(1)
+                has_failed = True
+            if missing:
+                return
+            if has_failed:
+                self._failed.append(size)
             else:
-                self._idle += 1
-                self._woken.set()
+                self._call(size)
 
-        workload = self._workload
-        self._client.submit_nowait(workload.machine, workload.commands(count), ended)
+        client, workload = self._client, self._workload
+        if self._reading:
+            client.read_nowait(workload.machine, workload.queries(size), ended)
+        else:
+            client.submit_nowait(workload.machine, workload.commands(size), ended)
 
 
 async def put_load(
@@ -139,7 +138,8 @@ async def put_load(
         target: The replicas.
         load: How much, and for how long.
         workload: What the operations are.
-        awaiting: Whether writes too take a task each, as in a program that awaits every call.
+        awaiting: Whether each operation takes a task, as in a program that awaits every call. It
+            does where reads and writes are mixed.
         progress: Told now and then how many seconds of the run are over.
 
     Returns:
@@ -181,14 +181,14 @@ def _start(
     each, more = divmod(load.outstanding, len(clients))
     for number, client in enumerate(clients):
         outstanding = each + (number < more)
-        if awaiting or load.read_ratio > 0:
+        if awaiting or 0 < load.read_ratio < 1:
             for _ in range(outstanding):
                 rng = Random(next(seeds))
                 nursery.start_soon(_await_operations, run, client, load, workload, rng)
         else:
-            loop = _ClosedLoop(run, client, workload, outstanding)
+            reading = load.read_ratio == 1
+            loop = _ClosedLoop(run, client, workload, outstanding, reading=reading)
             nursery.start_soon(loop.run)
-            nursery.start_soon(loop.retry)
 
 
 async def _await_operations(
@@ -205,7 +205,7 @@ async def _await_operations(
 async def _operate(client: Client, workload: Workload, *, reading: bool) -> Outcome:
     try:
         if reading:
-            return Done(*await client.read(workload.machine, workload.query()))
+            return Done(*await client.read(workload.machine, *workload.queries(1)))
         return await client.submit(workload.machine, *workload.commands(1))
     except OutcomeUnknown as error:
         return Unknown(error.reason)

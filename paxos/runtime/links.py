@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -111,6 +111,14 @@ class ClientDown:
 
 
 LinkEvent = PeerUp | PeerDown | ClientUp | ClientDown
+
+
+class Taken(NamedTuple):
+    """Frames that arrived together on a channel, and whom they are from."""
+
+    channel: Channel
+    origin: Origin
+    frames: list[bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -405,13 +413,17 @@ class Links:
 
     # --- what the node's task calls -----------------------------------------------------------
 
-    def take(self, channel: Channel) -> tuple[Origin, list[bytes]]:
-        """Take what has arrived on ``channel``. Never raises: what is wrong closes the channel.
+    def take(self, channels: Iterable[Channel]) -> list[Taken]:
+        """Take what has arrived. Never raises: what is wrong with a channel closes it.
 
         Returns:
-            Whom it is from, and the frames in order. Handshakes are dealt with here, and what
-            comes behind one in the same pass is returned.
+            For each channel whom it is from, and the frames in order. Handshakes are dealt with
+            here, and what comes behind one in the same pass is returned.
         """
+        now = trio.current_time()
+        return [Taken(channel, *self._take(channel, now)) for channel in channels]
+
+    def _take(self, channel: Channel, now: float) -> tuple[Origin, list[bytes]]:
         link = self._links.get(channel)
         if link is None:
             return None, []
@@ -425,7 +437,7 @@ class Links:
             self._fail(link, str(error))
             return None, []
         if frames:
-            link.heard = trio.current_time()
+            link.heard = now
             if link.origin is None:
                 frames = self._greet(link, frames)
         return link.origin, frames

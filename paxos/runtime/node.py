@@ -72,7 +72,7 @@ from paxos.runtime.client import NoReplicaReachable, node_status
 from paxos.runtime.departure import Departure, Removal
 from paxos.runtime.errors import plain_errors
 from paxos.runtime.handshake import machines_text
-from paxos.runtime.links import ClientDown, ClientUp, Links, Member, PeerDown, PeerUp
+from paxos.runtime.links import ClientDown, ClientUp, Links, Member, PeerDown, PeerUp, Taken
 from paxos.runtime.membership import Membership, part_at_start
 from paxos.runtime.options import NodeOptions
 from paxos.runtime.recovery import Recovery, recover
@@ -196,6 +196,7 @@ class Node:
         self._links = self._make_links(machines)
         self._writer = Writer(self._storage, _disk_for(setup, doorbell))
         self._now = self._read_clocks()
+        self._due = self._now.monotonic  # what the pass waited for, at the latest
         self._membership = Membership(self._me, setup.configurations, setup.members)
         self._findings = recovery.findings
         self._replica = Replica(
@@ -359,7 +360,8 @@ class Node:
             if self._writer.can_write():
                 # What was staged since the last write: take in what has arrived, do not wait.
                 self._doorbell.ring()
-            self._pass(await self._doorbell.wait(self._replica.next_deadline()))
+            self._due = self._replica.next_deadline()
+            self._pass(await self._doorbell.wait(self._due))
 
     def _read_clocks(self) -> Instant:
         return Instant(trio.current_time(), self._wall_clock_us())
@@ -367,8 +369,7 @@ class Node:
     # --- a pass -----------------------------------------------------------------------------------
 
     def _pass(self, channels: Sequence[Channel]) -> None:
-        take = self._links.take
-        taken = [(channel, *take(channel)) for channel in channels]
+        taken = self._links.take(channels)
         # After the frames: whatever the replica concludes from this time, it has heard them all.
         self._now = self._read_clocks()
         self._handle_links()
@@ -377,14 +378,15 @@ class Node:
             if type(origin) is Voter:
                 self._handle_peer(channel, origin, frames)
         self._handle_clients(taken)
-        if self._now.monotonic >= self._replica.next_deadline():
+        # What was handled may have put the deadline off; a nearer one is found by the next pass.
+        now = self._now.monotonic
+        if now >= self._due and now >= self._replica.next_deadline():
             self._handle(DeadlinePassed())
             self._note_leader()
         # A leader's Accept leaves before its own write, which it then waits out beside the others.
         self._flush()
         released = self._writer.write()
         if released:
-            self._now = self._read_clocks()
             self._send(released)
             self._flush()
         self._room.look()
@@ -427,6 +429,8 @@ class Node:
         """Send what waited for a write."""
         for send in sends:
             self._post(send)
+        if self._to_self:
+            self._now = self._read_clocks()
         while self._to_self:
             self._handle(Received(self._me, self._to_self.popleft()))
 
@@ -486,7 +490,7 @@ class Node:
             if type(message) is not SnapshotChunk or not self._snapshots.hold_back(peer, message):
                 self._handle(Received(peer, message))
 
-    def _handle_clients(self, taken: list[tuple[Channel, Any, list[bytes]]]) -> None:
+    def _handle_clients(self, taken: Iterable[Taken]) -> None:
         """Hand over everything that clients sent, submissions and reads as one event each."""
         submissions: list[Submission] = []
         reads: list[tuple[ClientId, Read]] = []

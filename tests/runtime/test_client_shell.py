@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import pytest
 import trio
 
 import paxos
-from paxos import Done, Failed, Outcome
+from paxos import Done, Failed, Outcome, Refused
 from paxos import cluster as cluster_file
 from paxos.core.limits import Limits
+from paxos.transport import Channel
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
 
@@ -84,6 +86,39 @@ async def test_submit_nowait_calls_back_once_for_each_command(
     assert outcomes[2].data == b"2"
 
 
+async def test_write_that_follows_in_the_callback_costs_no_second_wake_up(
+    memory_cluster: Any, ledger_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes = 50
+    waits = done = 0
+    everything = trio.Event()
+
+    def follow(_: int, outcome: Outcome) -> None:
+        nonlocal done
+        assert isinstance(outcome, Done)
+        done += 1
+        if done < writes:
+            client.submit_nowait(ledger_name, [b"x"], follow)
+        else:
+            everything.set()
+
+    async with memory_cluster() as cluster:
+        await cluster.start()
+        async with cluster.client() as client:
+            await client.submit(ledger_name, b"x")
+            wait: Callable[[float], Awaitable[list[Channel]]] = client._doorbell.wait
+
+            async def counted(deadline: float) -> list[Channel]:
+                nonlocal waits
+                waits += 1
+                return await wait(deadline)
+
+            monkeypatch.setattr(client._doorbell, "wait", counted)
+            client.submit_nowait(ledger_name, [b"x"], follow)
+            await everything.wait()
+    assert waits <= writes + 5
+
+
 async def test_callback_that_raises_ends_the_client_with_its_error(
     memory_cluster: Any, ledger_name: str
 ) -> None:
@@ -101,6 +136,53 @@ async def test_callback_that_raises_ends_the_client_with_its_error(
             await use(cluster)
 
 
+async def test_read_many_answers_each_query_in_order_and_none_if_none_is_asked(
+    memory_cluster: Any, ledger_name: str
+) -> None:
+    async with memory_cluster() as cluster:
+        await cluster.start()
+        async with cluster.client() as client:
+            done = await client.submit(ledger_name, b"x")
+            answers = await client.read_many(ledger_name, [b"all", b"count"] * 50)
+            assert answers == [Done(done.slot, b"x"), Done(done.slot, b"1")] * 50
+            assert await client.read_many(ledger_name, []) == []
+            unknown = (await client.read_many("nobody", [b"all"], level="local"))[0]
+            assert isinstance(unknown, Failed)
+            assert "nobody" in unknown.reason
+
+
+async def test_read_many_without_a_quorum_refuses_each(
+    memory_cluster: Any, ledger_name: str
+) -> None:
+    async with memory_cluster() as cluster:
+        await cluster.start()
+        async with cluster.client(timeout=5) as client:
+            leader = await cluster.leader()
+            await cluster.kill(*(node for node in cluster.file.urls if node != leader))
+            answers = await client.read_many(ledger_name, [b"all"] * 3)
+            assert [type(answer) for answer in answers] == [Refused] * 3
+
+
+async def test_read_nowait_calls_back_once_for_each_query(
+    memory_cluster: Any, ledger_name: str
+) -> None:
+    answers: list[tuple[int, Outcome]] = []
+    everything = trio.Event()
+
+    def note(position: int, outcome: Outcome) -> None:
+        answers.append((position, outcome))
+        if len(answers) == 2:
+            everything.set()
+
+    async with memory_cluster() as cluster:
+        await cluster.start()
+        async with cluster.client() as client:
+            done = await client.submit(ledger_name, b"x")
+            client.read_nowait(ledger_name, [b"all", b"count"], note, level="session")
+            await everything.wait()
+    assert answers == [(0, Done(done.slot, b"x")), (1, Done(done.slot, b"1"))]
+
+
 async def test_cancelled_submit_returns_at_once_and_harms_no_other(
     memory_cluster: Any, ledger_name: str
 ) -> None:
@@ -111,6 +193,9 @@ async def test_cancelled_submit_returns_at_once_and_harms_no_other(
         assert scope.cancelled_caught
         with trio.move_on_after(1) as scope:
             await client.submit_many(ledger_name, [b"cancelled"] * 10)
+        assert scope.cancelled_caught
+        with trio.move_on_after(1) as scope:
+            await client.read_many(ledger_name, [b"all"] * 10)
         assert scope.cancelled_caught
         await cluster.start()
         assert (await client.submit(ledger_name, b"kept")).data == b"1"

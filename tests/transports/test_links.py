@@ -30,6 +30,7 @@ from paxos.runtime.links import (
     PeerDown,
     PeerLink,
     PeerUp,
+    Taken,
 )
 from paxos.runtime.options import NodeOptions
 from paxos.storage.base import Identity
@@ -84,9 +85,9 @@ class Node:
                 assert await nursery.start(self.links.run, self.url) == self.url
                 task_status.started()
                 while True:
-                    taken = [self.links.take(each) for each in await self.bell.wait(math.inf)]
+                    taken = self.links.take(await self.bell.wait(math.inf))
                     self.events += self.links.take_events()
-                    self.frames += [(origin, each) for origin, frames in taken for each in frames]
+                    self.frames += [(each.origin, frame) for each in taken for frame in each.frames]
                     self._passed.set()
                     self._passed = trio.Event()
 
@@ -547,7 +548,7 @@ def test_channel_rejected_by_the_codec_is_closed_and_counted() -> None:
         await client.end()
         await one.until_event(ClientDown(1))
         assert one.links.status().frames_bad == 1
-        assert one.links.take(channel) == (None, [])
+        assert one.links.take([channel]) == [Taken(channel, None, [])]
 
     in_world(test)
 
