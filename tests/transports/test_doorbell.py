@@ -167,9 +167,10 @@ def test_wait_goes_by_its_own_deadline_whatever_the_one_before_was(
         start = trio.current_time()
 
         async def ring() -> None:
-            for at in (1, 8):
-                await trio.sleep_until(start + at)
-                bell.ring(one)
+            with Doorbell() as clock:
+                for at in (1, 8):
+                    assert await clock.wait(start + at) == []
+                    bell.ring(one)
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ring)
