@@ -88,7 +88,7 @@ KEYS: Mapping[str, Mapping[str, str]] = {
         "reads_max": "default 10,000: reads that wait, per client connection",
         "watches_max": "default 1,000: watches that wait, per client connection",
         "routes_max": "default 8: sessions whose results one client connection waits for",
-        "snapshot_log_bytes": "bytes, default 32 MiB, the same on all nodes: one snapshot for each",
+        "snapshot_log_bytes": "bytes, default 8 MiB, the same on all nodes: one snapshot for each",
         "snapshot_entries": "slots, default 100,000, the same on all nodes: one snapshot for each",
         "kept_entries": "slots, default 10,000: kept below a snapshot for nodes a little behind",
         "kept_bytes": "bytes, default 8 MiB: the same in bytes; whichever is less",

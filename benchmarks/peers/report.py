@@ -24,7 +24,7 @@ FLOORS: Mapping[Literal["sync_ms", "round_trip_ms", "replicated_ms"], str] = {
     "replicated_ms": "a replicated write by blocking calls and nothing else",
 }
 READ_AGAIN: Mapping[str, str] = {
-    "ours": "a snapshot is due every 100,000 slots or 32 MiB: all commands are applied",
+    "ours": "a snapshot is due every 100,000 slots or 8 MiB of log: the rest is applied",
     "ours-minimal": "as ours",
     "etcd": "its state is in a file beside the log; a snapshot is due every 100,000 entries",
     "zookeeper": "a snapshot is due every 50,000 to 100,000 entries: the rest is applied",

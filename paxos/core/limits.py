@@ -46,7 +46,7 @@ class Limits:
     reads_max: int = 10_000
     watches_max: int = 1_000
     routes_max: int = 8
-    snapshot_log_bytes: int = 32 * 1024 * 1024
+    snapshot_log_bytes: int = 8 * 1024 * 1024
     snapshot_entries: int = 100_000
     kept_entries: int = 10_000
     kept_bytes: int = 8 * 1024 * 1024

@@ -335,8 +335,7 @@ def _scan(segment: Segment, header: SegmentHeader, end: int | None) -> Iterator[
 def _used(data: bytes) -> int:
     """Return where the zeros begin that a segment ends with, or a little after that."""
     end = len(data)
-    view = memoryview(data)
-    while end and view[max(0, end - BLOCK) : end] == ZEROS[: min(end, BLOCK)]:
+    while end and data.endswith(ZEROS[: min(end, BLOCK)], 0, end):
         end -= min(end, BLOCK)
     return end
 
