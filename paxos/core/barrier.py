@@ -35,6 +35,11 @@ class ReadBarrier:
         return len(self._waiting) + len(self._readers)
 
     @property
+    def in_round(self) -> bool:
+        """Whether a round is under way."""
+        return self._round is not None
+
+    @property
     def wants_round(self) -> bool:
         """Whether reads wait and no round is under way."""
         return self._round is None and bool(self._waiting)

@@ -52,10 +52,22 @@ class Verdict(Enum):
 
 @dataclass(slots=True)
 class Heard:
-    """The latest answer of one voter to this node's heartbeats; ``sent_at`` is when that left."""
+    """The latest answer of one voter to this node's heartbeats.
+
+    Attributes:
+        sent_at: When the heartbeat left.
+        answer: The answer.
+        turn: Of the last heartbeat to everybody that the voter answered: its number, negative, and
+            how many had answered it before. The less, the prompter.
+    """
 
     sent_at: float
     answer: HeartbeatAnswer
+    turn: tuple[int, int]
+
+
+_NO_TURN = (0, 0)
+"""Of a voter that has answered no heartbeat to everybody: after all others."""
 
 
 class Elector:
@@ -93,6 +105,7 @@ class Elector:
         self._sent_at: dict[int, float] = {}  # when each recent heartbeat left
         self._next_heartbeat_at = now.monotonic
         self._heard: dict[Voter, Heard] = {}
+        self._number_to_all = self._answers_to_all = 0  # of the last to everybody, and to it
         self._highest_promised = BALLOT_ZERO
         self._leader = BALLOT_ZERO  # of the connected leader heard last
         self._leader_at = -math.inf
@@ -171,6 +184,7 @@ class Elector:
         """
         self._number += 1
         self._sent_at[self._number] = now.monotonic
+        self._number_to_all, self._answers_to_all = self._number, 0
         self._next_heartbeat_at = now.monotonic + self._timing.heartbeat_interval_s
         oldest = now.monotonic - self._timing.election_timeout_s
         while self._sent_at[first := next(iter(self._sent_at))] < oldest:
@@ -181,6 +195,34 @@ class Elector:
         nodes = self._configurations.member_nodes(decided_through)
         everyone = sorted({*nodes, *invited}) if invited else nodes
         return [Send(node, message) for node in everyone if node != self._me.node]
+
+    def ask_enough(self, ballot: Ballot, decided_through: Slot, now: Instant) -> list[Send] | None:
+        """Send a leader's next numbered heartbeat only to as many voters as can confirm a read.
+
+        With this node they are a phase-2 quorum: those that answered the last heartbeat to all
+        first. This is a question between two of those and puts none off: should one of those asked
+        be silent, the next heartbeat asks everybody, and others will be first.
+
+        Args:
+            ballot: The one that this node leads with.
+            decided_through: This node's.
+            now: The node's clocks.
+
+        Returns:
+            None, and nothing is sent, if too few voters are reached.
+        """
+        live = self._configurations.live(decided_through)
+        asked: list[Voter] = []
+        for voter in (self._me, *sorted(self.reached(now), key=lambda v: self._heard[v].turn)):
+            asked.append(voter)
+            if all(c.quorums.is_phase2(set(asked)) for c in live):
+                break
+        else:
+            return None
+        self._number += 1
+        self._sent_at[self._number] = now.monotonic
+        message = Heartbeat(self._number, ballot, True, decided_through)
+        return [Send(voter.node, message) for voter in asked if voter != self._me]
 
     def _note_decided(self, decided_through: Slot, now: Instant) -> None:
         samples, interval = self._decided, self._timing.heartbeat_interval_s
@@ -221,7 +263,11 @@ class Elector:
         known = self._heard.get(sender)
         if sent_at is None or (known is not None and known.answer.number > answer.number):
             return
-        self._heard[sender] = Heard(sent_at, answer)
+        turn = _NO_TURN if known is None else known.turn
+        if answer.number == self._number_to_all:
+            turn = (-answer.number, self._answers_to_all)
+            self._answers_to_all += 1
+        self._heard[sender] = Heard(sent_at, answer, turn)
 
     def handle_connected(self, now: Instant) -> None:
         """A connection is new: hear at once how its peer is."""

@@ -673,8 +673,13 @@ class Replica:
     def _begin_round(self, now: Instant, out: list[Effect]) -> None:
         if not self.proposer.may_read(self.learner.decided_through):
             return  # an earlier ballot may have chosen what is not decided here yet
-        self._send_heartbeats(now, out)
-        self.barrier.begin(self.elector.number, self.learner.decided_through)
+        through = self.learner.decided_through
+        asked = self.elector.ask_enough(self.proposer.ballot, through, now)
+        if asked is None:
+            self._send_heartbeats(now, out)
+        else:
+            out.extend(asked)
+        self.barrier.begin(self.elector.number, through)
         self._confirm(self._me, self.elector.number, now, out)
 
     def _confirm(self, voter: Voter, number: int, now: Instant, out: list[Effect]) -> None:
@@ -840,6 +845,8 @@ class Replica:
     ) -> None:
         self.elector.handle_disconnected(event.peer, now)
         self.administration.disconnected(event.peer)
+        if self.barrier.in_round:
+            self._send_heartbeats(now, out)  # it may have been asked: anybody's answer will do
         reached = sorted(voter for voter in self.elector.reached(now) if voter != event.peer)
         self.snapshots.on_disconnected(event.peer, reached, now, out)
         if self._asked == event.peer:

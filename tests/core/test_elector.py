@@ -7,7 +7,7 @@ import random
 import pytest
 
 from paxos.core.ballot import BALLOT_ZERO, Ballot
-from paxos.core.config import Configuration, Configurations
+from paxos.core.config import Change, Configuration, Configurations
 from paxos.core.elector import Elector, Verdict
 from paxos.core.errors import ConfigurationInvalid
 from paxos.core.ids import Instant, Voter
@@ -85,6 +85,66 @@ def test_late_answer_does_not_replace_a_later_one() -> None:
     elector.handle_answer(SECOND, answer(second, decided=9))
     elector.handle_answer(SECOND, answer(first, decided=3))
     assert elector.reached(at(0.2))[SECOND].decided_through == 9
+
+
+def answered_in_order(elector: Elector, now: float, *voters: Voter) -> None:
+    number = beat(elector, now)
+    for voter in voters:
+        elector.handle_answer(voter, answer(number))
+
+
+def asked(elector: Elector, now: float) -> list[int] | None:
+    sends = elector.ask_enough(B1, 7, at(now))
+    return None if sends is None else [send.to for send in sends]
+
+
+@pytest.mark.parametrize(("first", "second"), [(SECOND, THIRD), (THIRD, SECOND)])
+def test_question_goes_to_the_voter_that_answered_the_last_heartbeat_first(
+    first: Voter, second: Voter
+) -> None:
+    elector = new()
+    answered_in_order(elector, 0.0, second, first)
+    answered_in_order(elector, 0.1, first, second)
+    before = elector.number
+    (send,) = elector.ask_enough(B1, 7, at(0.15)) or []
+    assert (send.to, send.message) == (first.node, Heartbeat(before + 1, B1, True, 7))
+    # Answers to questions tell nothing of those that were not asked.
+    elector.handle_answer(first, answer(before + 1))
+    answered_in_order(elector, 0.2, second, first)
+    assert asked(elector, 0.25) == [second.node]
+
+
+def test_question_goes_to_another_once_a_heartbeat_was_not_answered() -> None:
+    elector = new()
+    answered_in_order(elector, 0.0, SECOND, THIRD)
+    assert asked(elector, 0.05) == [2]
+    answered_in_order(elector, 0.1, THIRD)
+    assert asked(elector, 0.15) == [3]
+
+
+def test_question_is_not_asked_while_too_few_are_reached() -> None:
+    elector = new()
+    assert asked(elector, 0.0) is None
+    number = elector.number
+    answered_in_order(elector, 0.0, SECOND)
+    assert asked(elector, 2 * TIMEOUT) is None
+    assert elector.number == number + 1  # of the heartbeat alone
+
+
+def test_question_puts_off_no_heartbeat() -> None:
+    elector = new()
+    answered_in_order(elector, 0.0, SECOND, THIRD)
+    assert asked(elector, 0.09) == [2]
+    assert elector.heartbeat_due(at(DEFAULT_TIMING.heartbeat_interval_s))
+
+
+def test_question_goes_to_a_quorum_of_every_live_configuration() -> None:
+    more = tuple(Voter(node, 100 + node) for node in (1, 2, 3, 4, 5))
+    configurations = Configurations(Configuration(1, Quorums.majority(VOTERS)), 16)
+    elector = Elector(ME, configurations, DEFAULT_TIMING, random.Random(0), True, at(0.0))
+    configurations.decide(1, Change(Configuration(2, Quorums.majority(more))))
+    answered_in_order(elector, 0.0, *more[:0:-1])
+    assert asked(elector, 0.05) == [5, 4, 3]
 
 
 def test_connected_leaves_out_who_promised_above_the_ballot() -> None:

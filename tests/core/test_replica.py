@@ -25,7 +25,7 @@ from paxos.core.events import (
     WatchRequested,
 )
 from paxos.core.ids import Instant, NodeId, Voter
-from paxos.core.limits import Limits
+from paxos.core.limits import DEFAULT_TIMING, Limits
 from paxos.core.messages import (
     Accept,
     Accepted,
@@ -617,6 +617,48 @@ def test_linearizable_read_is_answered_after_a_quorum_confirms_and_writes_nothin
         for client, number in ((7, 1), (8, 2), (7, 3))
     ]
     assert len(cluster.log[leader]) == written
+
+
+def asked_by(cluster: Stepped, leader: NodeId) -> list[NodeId]:
+    """Return whom the leader has sent a heartbeat that is on its way."""
+    heartbeats = [t for t in cluster.messages if isinstance(t.message, Heartbeat)]
+    return [t.target for t in heartbeats if t.source == leader]
+
+
+def test_linearizable_read_asks_no_more_voters_than_are_enough() -> None:
+    cluster, leader = started()
+    cluster.messages.clear()
+    cluster.handle(leader, ReadsRequested([(7, read(1))]))
+    assert len(asked_by(cluster, leader)) == 1
+    cluster.settle()
+    assert len(answers(cluster, ReadAnswer)) == 1
+
+
+def test_linearizable_read_whose_voter_is_silent_asks_all_with_the_next_heartbeat() -> None:
+    cluster, leader = started()
+    cluster.messages.clear()
+    cluster.handle(leader, ReadsRequested([(7, read(1))]))
+    (silent,) = asked_by(cluster, leader)
+    cluster.run(
+        2 * DEFAULT_TIMING.heartbeat_interval_s, lambda t: silent not in (t.source, t.target)
+    )
+    assert len(answers(cluster, ReadAnswer)) == 1
+    cluster.messages.clear()
+    cluster.handle(leader, ReadsRequested([(7, read(2))]))
+    (prompt,) = asked_by(cluster, leader)
+    assert prompt != silent
+
+
+def test_linearizable_read_asks_all_at_once_when_a_connection_breaks() -> None:
+    cluster, leader = started()
+    cluster.messages.clear()
+    cluster.handle(leader, ReadsRequested([(7, read(1))]))
+    (gone,) = asked_by(cluster, leader)
+    cluster.messages.clear()
+    cluster.handle(leader, PeerDisconnected(cluster.identity[gone]))
+    assert sorted(asked_by(cluster, leader)) == others(cluster, leader)
+    cluster.settle(lambda t: gone not in (t.source, t.target))
+    assert len(answers(cluster, ReadAnswer)) == 1
 
 
 def test_linearizable_read_at_a_cut_off_leader_is_never_answered() -> None:
