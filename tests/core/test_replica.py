@@ -649,6 +649,17 @@ def test_linearizable_read_whose_voter_is_silent_asks_all_with_the_next_heartbea
     assert prompt != silent
 
 
+def test_linearizable_read_asks_all_when_too_few_were_heard_of_late() -> None:
+    cluster, leader = started()
+    cluster.messages.clear()
+    late = cluster.now.monotonic + DEFAULT_TIMING.election_timeout_s + 0.1
+    cluster.now = Instant(late, cluster.now.wall)
+    cluster.handle(leader, ReadsRequested([(7, read(1))]))
+    assert sorted(asked_by(cluster, leader)) == others(cluster, leader)
+    cluster.settle()
+    assert len(answers(cluster, ReadAnswer)) == 1
+
+
 def test_linearizable_read_asks_all_at_once_when_a_connection_breaks() -> None:
     cluster, leader = started()
     cluster.messages.clear()
