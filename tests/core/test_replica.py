@@ -598,6 +598,18 @@ def test_submission_of_a_client_that_left_before_it_had_a_slot_is_never_proposed
     assert results == [(1, Status.DONE, 2, b"1"), (2, Status.DONE, 4, b"2")]
 
 
+def test_node_that_is_no_acceptor_votes_on_nothing() -> None:
+    cluster = Stepped(others={4: frozenset({Role.EXECUTOR})}, machines=machines)
+    cluster.run(2.0)
+    (leader,) = cluster.leaders()
+    cluster.messages.clear()
+    ballot = cluster.replicas[leader].proposer.ballot
+    for request in (Prepare(ballot, 0), Accept(ballot, 1, NOOP, 0)):
+        cluster.handle(4, Received(cluster.identity[leader], request))
+    assert cluster.messages == []
+    assert cluster.replicas[4].status(cluster.now).dropped == {"not an acceptor": 2}
+
+
 # --- reads and watches ---
 
 
