@@ -57,8 +57,8 @@ class Heard:
     Attributes:
         sent_at: When the heartbeat left.
         answer: The answer.
-        turn: Of the last heartbeat to everybody that the voter answered: its number, negative, and
-            how many had answered it before. The less, the prompter.
+        turn: Of the last heartbeat to everybody that the voter answered, over the connection it
+            has: its number, negative, and how many had answered it before. The less, the prompter.
     """
 
     sent_at: float
@@ -67,7 +67,7 @@ class Heard:
 
 
 _NO_TURN = (0, 0)
-"""Of a voter that has answered no heartbeat to everybody: after all others."""
+"""Of a voter that has answered no heartbeat to everybody, or is cut off: after all others."""
 
 
 class Elector:
@@ -105,7 +105,7 @@ class Elector:
         self._sent_at: dict[int, float] = {}  # when each recent heartbeat left
         self._next_heartbeat_at = now.monotonic
         self._heard: dict[Voter, Heard] = {}
-        self._number_to_all = self._answers_to_all = 0  # of the last to everybody, and to it
+        self._answers: dict[int, int] = {}  # how many, to each recent heartbeat to everybody
         self._highest_promised = BALLOT_ZERO
         self._leader = BALLOT_ZERO  # of the connected leader heard last
         self._leader_at = -math.inf
@@ -184,11 +184,12 @@ class Elector:
         """
         self._number += 1
         self._sent_at[self._number] = now.monotonic
-        self._number_to_all, self._answers_to_all = self._number, 0
+        self._answers[self._number] = 0
         self._next_heartbeat_at = now.monotonic + self._timing.heartbeat_interval_s
         oldest = now.monotonic - self._timing.election_timeout_s
         while self._sent_at[first := next(iter(self._sent_at))] < oldest:
             del self._sent_at[first]
+            self._answers.pop(first, None)
         self._heard = {v: heard for v, heard in self._heard.items() if heard.sent_at >= oldest}
         self._note_decided(decided_through, now)
         message = Heartbeat(self._number, ballot, connected, decided_through, snapshot, results)
@@ -196,33 +197,45 @@ class Elector:
         everyone = sorted({*nodes, *invited}) if invited else nodes
         return [Send(node, message) for node in everyone if node != self._me.node]
 
-    def ask_enough(self, ballot: Ballot, decided_through: Slot, now: Instant) -> list[Send] | None:
+    def ask_enough(
+        self,
+        ballot: Ballot,
+        decided_through: Slot,
+        now: Instant,
+        *,
+        snapshot: StateDigest = NO_DIGEST,
+        results: StateDigest = NO_DIGEST,
+    ) -> list[Send] | None:
         """Send a leader's next numbered heartbeat only to as many voters as can confirm a read.
 
-        With this node they are a phase-2 quorum: those that answered the last heartbeat to all
-        first. This is a question between two of those and puts none off: should one of those asked
-        be silent, the next heartbeat asks everybody, and others will be first.
+        With this node they are a phase-2 quorum: those that answered a later heartbeat to all than
+        others, or the same one sooner. This is a question between two of those and puts none off:
+        should one of those asked be silent, the next heartbeat asks everybody, and others will be
+        first.
 
         Args:
             ballot: The one that this node leads with.
             decided_through: This node's.
             now: The node's clocks.
+            snapshot: This node's latest durable one.
+            results: What all of its results through some slot came to.
 
         Returns:
             None, and nothing is sent, if too few voters are reached.
         """
-        live = self._configurations.live(decided_through)
         asked: list[Voter] = []
-        for voter in (self._me, *sorted(self.reached(now), key=lambda v: self._heard[v].turn)):
-            asked.append(voter)
-            if all(c.quorums.is_phase2(set(asked)) for c in live):
-                break
-        else:
+        live = self._configurations.live(decided_through)
+        short = [c for c in live if not c.quorums.is_phase2({self._me})]
+        for voter in sorted(self.reached(now), key=lambda v: self._heard[v].turn):
+            if any(voter in c.voters for c in short):
+                asked.append(voter)
+                short = [c for c in short if not c.quorums.is_phase2({self._me, *asked})]
+        if short:
             return None
         self._number += 1
         self._sent_at[self._number] = now.monotonic
-        message = Heartbeat(self._number, ballot, True, decided_through)
-        return [Send(voter.node, message) for voter in asked if voter != self._me]
+        message = Heartbeat(self._number, ballot, True, decided_through, snapshot, results)
+        return [Send(voter.node, message) for voter in asked]
 
     def _note_decided(self, decided_through: Slot, now: Instant) -> None:
         samples, interval = self._decided, self._timing.heartbeat_interval_s
@@ -264,9 +277,10 @@ class Elector:
         if sent_at is None or (known is not None and known.answer.number > answer.number):
             return
         turn = _NO_TURN if known is None else known.turn
-        if answer.number == self._number_to_all:
-            turn = (-answer.number, self._answers_to_all)
-            self._answers_to_all += 1
+        sooner = self._answers.get(answer.number)
+        if sooner is not None:
+            turn = (-answer.number, sooner)
+            self._answers[answer.number] = sooner + 1
         self._heard[sender] = Heard(sent_at, answer, turn)
 
     def handle_connected(self, now: Instant) -> None:
@@ -275,6 +289,9 @@ class Elector:
 
     def handle_disconnected(self, peer: Voter, now: Instant) -> None:
         """A connection broke. If it was the leader's, ask the others whether they hear it."""
+        known = self._heard.get(peer)
+        if known is not None:
+            known.turn = _NO_TURN
         if peer.node == self._leader.node:
             self._lose_leader(now)
             self._next_heartbeat_at = now.monotonic

@@ -674,7 +674,13 @@ class Replica:
         if not self.proposer.may_read(self.learner.decided_through):
             return  # an earlier ballot may have chosen what is not decided here yet
         through = self.learner.decided_through
-        asked = self.elector.ask_enough(self.proposer.ballot, through, now)
+        asked = self.elector.ask_enough(
+            self.proposer.ballot,
+            through,
+            now,
+            snapshot=self.snapshots.digest,
+            results=self.snapshots.results(None),
+        )
         if asked is None:
             self._send_heartbeats(now, out)
         else:

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from paxos.core.ballot import BALLOT_ZERO, Ballot
-from paxos.core.config import Change, Configuration, Configurations
+from paxos.core.config import Change, Configuration, Configurations, Member, Part
 from paxos.core.elector import Elector, Verdict
 from paxos.core.errors import ConfigurationInvalid
 from paxos.core.ids import Instant, Voter
@@ -27,6 +27,12 @@ def at(seconds: float) -> Instant:
 
 def new(seed: int = 0, may_campaign: bool = True) -> Elector:
     return Elector(ME, CONFIGURATIONS, DEFAULT_TIMING, random.Random(seed), may_campaign, at(0.0))
+
+
+def new_among(configuration: Configuration, accepts: bool = True) -> Elector:
+    configurations = Configurations(configuration, 16)
+    rng = random.Random(0)
+    return Elector(ME, configurations, DEFAULT_TIMING, rng, True, at(0.0), accepts)
 
 
 def beat(elector: Elector, now: float) -> int:
@@ -108,10 +114,66 @@ def test_question_goes_to_the_voter_that_answered_the_last_heartbeat_first(
     before = elector.number
     (send,) = elector.ask_enough(B1, 7, at(0.15)) or []
     assert (send.to, send.message) == (first.node, Heartbeat(before + 1, B1, True, 7))
-    # Answers to questions tell nothing of those that were not asked.
-    elector.handle_answer(first, answer(before + 1))
-    answered_in_order(elector, 0.2, second, first)
-    assert asked(elector, 0.25) == [second.node]
+
+
+def test_question_that_is_answered_tells_nothing_of_those_that_were_not_asked() -> None:
+    elector = new()
+    answered_in_order(elector, 0.0, SECOND, THIRD)
+    to_all = beat(elector, 0.1)
+    assert asked(elector, 0.1) == [2]
+    elector.handle_answer(THIRD, answer(to_all))
+    elector.handle_answer(SECOND, answer(to_all))
+    elector.handle_answer(SECOND, answer(elector.number))
+    assert asked(elector, 0.15) == [3]
+
+
+@pytest.mark.parametrize(("near", "far"), [(SECOND, THIRD), (THIRD, SECOND)])
+def test_question_goes_to_the_nearer_voter_when_all_are_farther_than_heartbeats_apart(
+    near: Voter, far: Voter
+) -> None:
+    elector = new()
+    sent: list[int] = []
+    for tick in range(9):  # the far one's answers take 0.25 s; the near one's 0.12 s, once it is up
+        sent.append(beat(elector, 0.1 * tick))
+        if tick >= 3:
+            elector.handle_answer(far, answer(sent[tick - 3]))
+        if tick >= 5:
+            elector.handle_answer(near, answer(sent[tick - 2]))
+    assert asked(elector, 0.85) == [near.node]
+
+
+def test_question_goes_to_nobody_whose_connection_broke_before_it_while_others_are_enough() -> None:
+    elector = new()
+    answered_in_order(elector, 0.0, SECOND, THIRD)
+    elector.handle_disconnected(SECOND, at(0.04))
+    assert asked(elector, 0.05) == [3]
+    elector.handle_disconnected(Voter(9, 109), at(0.05))  # of whom nothing was heard
+    answered_in_order(elector, 0.1, SECOND, THIRD)
+    assert asked(elector, 0.15) == [2]
+
+
+def test_question_goes_to_no_member_whose_vote_is_not_needed() -> None:
+    learners = tuple(Voter(node, 100 + node) for node in (4, 5, 6))
+    members = tuple(Member(*voter) for voter in VOTERS) + tuple(
+        Member(*voter, part=Part.LEARNER) for voter in learners
+    )
+    elector = new_among(Configuration(1, Quorums.majority(VOTERS), members))
+    answered_in_order(elector, 0.0, *learners, THIRD, SECOND)
+    assert asked(elector, 0.05) == [3]
+
+
+def test_question_goes_to_a_quorum_that_decides_not_one_that_elects() -> None:
+    more = tuple(Voter(node, 100 + node) for node in (1, 2, 3, 4, 5, 6))
+    elector = new_among(Configuration(1, Quorums(frozenset(more), 5, 2)))
+    answered_in_order(elector, 0.0, *more[:0:-1])
+    assert asked(elector, 0.05) == [6]
+
+
+def test_question_of_a_leader_without_a_vote_goes_to_a_quorum_of_the_others() -> None:
+    others = tuple(Voter(node, 100 + node) for node in (2, 3, 4))
+    elector = new_among(Configuration(1, Quorums.majority(others)), accepts=False)
+    answered_in_order(elector, 0.0, *others)
+    assert asked(elector, 0.05) == [2, 3]
 
 
 def test_question_goes_to_another_once_a_heartbeat_was_not_answered() -> None:

@@ -24,7 +24,7 @@ from paxos.core.events import (
     WatchCancelled,
     WatchRequested,
 )
-from paxos.core.ids import Instant, NodeId, Voter
+from paxos.core.ids import Instant, NodeId, Slot, Voter
 from paxos.core.limits import DEFAULT_TIMING, Limits
 from paxos.core.messages import (
     Accept,
@@ -682,6 +682,56 @@ def test_linearizable_read_asks_all_at_once_when_a_connection_breaks() -> None:
     assert sorted(asked_by(cluster, leader)) == others(cluster, leader)
     cluster.settle(lambda t: gone not in (t.source, t.target))
     assert len(answers(cluster, ReadAnswer)) == 1
+
+
+def test_linearizable_read_after_a_connection_broke_asks_another_at_once() -> None:
+    cluster, leader = started()
+    cluster.handle(leader, ReadsRequested([(7, read(1))]))
+    (gone,) = asked_by(cluster, leader)
+    cluster.settle()
+    cluster.handle(leader, PeerDisconnected(cluster.identity[gone]))
+    cluster.handle(leader, ReadsRequested([(7, read(2))]))
+    assert asked_by(cluster, leader) == [node for node in others(cluster, leader) if node != gone]
+    cluster.settle(lambda t: gone not in (t.source, t.target))
+    assert len(answers(cluster, ReadAnswer)) == 2
+
+
+def test_linearizable_read_tells_whom_it_asks_of_this_nodes_state_as_a_heartbeat_does() -> None:
+    """A node that is told nothing counts it as a comparison all the same, and gives up too soon."""
+    cluster, leader = started()
+    session = cluster.open_session(leader, 7)
+    cluster.submit(leader, 7, put(session, 1, b"x"))
+    cluster.settle()
+    cluster.handle(leader, ReadsRequested([(7, read(1))]))
+    (question,) = [t.message for t in cluster.messages if isinstance(t.message, Heartbeat)]
+    applied = cluster.replicas[leader].status(cluster.now).applied_through
+    assert question.results.slot == applied > 0
+
+
+def decided(cluster: Stepped) -> dict[NodeId, Slot]:
+    """Return through which slot each node knows what is decided."""
+    return {
+        node: replica.status(cluster.now).decided_through
+        for node, replica in cluster.replicas.items()
+    }
+
+
+def test_linearizable_read_after_a_decision_leaves_the_notice_to_all() -> None:
+    """Whom it does not ask hears of the decision no later for it."""
+    cluster, leader = started()
+    session = cluster.open_session(leader, 7)
+    while sorted(asked_by(cluster, leader)) != others(cluster, leader):
+        cluster.settle()
+        cluster.advance(0.005)
+    cluster.settle()  # the next heartbeat is an interval away
+    cluster.submit(leader, 7, put(session, 1, b"x"))
+    cluster.settle()
+    cluster.handle(leader, ReadsRequested([(8, read(1))]))
+    cluster.settle()
+    known = decided(cluster)
+    assert min(known.values()) < known[leader]
+    cluster.run(2 * DEFAULT_TIMING.notice_interval_s)
+    assert set(decided(cluster).values()) == {known[leader]}
 
 
 def test_linearizable_read_at_a_cut_off_leader_is_never_answered() -> None:
