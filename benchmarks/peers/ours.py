@@ -71,9 +71,7 @@ KINDS = (
         "ours-awaiting",
         "edge configuration, each call awaited",
         load=(*PAXOS, "bench", AWAIT),
-        leaves_out=dict.fromkeys(
-            ("reads", "mixed"), "as for ours: where reads are asked for, each call is awaited"
-        )
+        leaves_out={"mixed": "as for ours: where reads and writes are mixed, each call is awaited"}
         | dict.fromkeys(("failover", "memory", "restart"), "as for ours: the servers are the same"),
     ),
     Kind(

@@ -1,8 +1,8 @@
 """Puts a closed loop of operations on running replicas and notes how each one ended.
 
-The generator must never be the bottleneck: writes go through the client's callback, many at once
-and without a task for any. Reads, and everything under ``awaiting``,
-take a task per outstanding operation, which is what a program that awaits each call pays.
+The generator must never be the bottleneck: many writes, or many reads, are one call of the client,
+without a task for any. A mixture of both, and everything under ``awaiting``, takes a task per
+outstanding operation, which is what a program that awaits each call pays.
 """
 
 from __future__ import annotations

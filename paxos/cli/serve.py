@@ -86,7 +86,8 @@ def serve(
     deleted. Started again, it ends likewise.
 
     Killing it in any way loses nothing that was acknowledged. A write or sync that fails ends it
-    with status 1: start it again once the disk is well. A damaged log is refused with status 5.
+    with status 1: start it again once the disk is well. A log that may have lost a promise is
+    refused with status 5; with any other damage the node runs, and is mended by its peers.
     """
     cluster = read_cluster(config_file)
     observe.configure(log_format, log_level)
