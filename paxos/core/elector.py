@@ -20,7 +20,7 @@ others see.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Set
+from collections.abc import Callable, Collection, Set
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -68,6 +68,11 @@ class Heard:
 
 _NO_TURN = (0, 0)
 """Of a voter that has answered no heartbeat to everybody, or is cut off: after all others."""
+
+
+def tell_nothing(_: Voter) -> StateDigest:
+    """Tell a voter nothing of this node's results."""
+    return NO_DIGEST
 
 
 class Elector:
@@ -204,7 +209,7 @@ class Elector:
         now: Instant,
         *,
         snapshot: StateDigest = NO_DIGEST,
-        results: StateDigest = NO_DIGEST,
+        results: Callable[[Voter], StateDigest] = tell_nothing,
     ) -> list[Send] | None:
         """Send a leader's next numbered heartbeat only to as many voters as can confirm a read.
 
@@ -218,7 +223,7 @@ class Elector:
             decided_through: This node's.
             now: The node's clocks.
             snapshot: This node's latest durable one.
-            results: What all of its results through some slot came to.
+            results: What a voter is told all of this node's results through some slot came to.
 
         Returns:
             None, and nothing is sent, if too few voters are reached.
@@ -234,8 +239,14 @@ class Elector:
             return None
         self._number += 1
         self._sent_at[self._number] = now.monotonic
-        message = Heartbeat(self._number, ballot, True, decided_through, snapshot, results)
-        return [Send(voter.node, message) for voter in asked]
+        number = self._number
+        return [
+            Send(
+                voter.node,
+                Heartbeat(number, ballot, True, decided_through, snapshot, results(voter)),
+            )
+            for voter in asked
+        ]
 
     def _note_decided(self, decided_through: Slot, now: Instant) -> None:
         samples, interval = self._decided, self._timing.heartbeat_interval_s

@@ -679,7 +679,7 @@ class Replica:
             through,
             now,
             snapshot=self.snapshots.digest,
-            results=self.snapshots.results(None),
+            results=self.snapshots.results,
         )
         if asked is None:
             self._send_heartbeats(now, out)

@@ -30,6 +30,7 @@ from paxos.core.events import (
     ClientGone,
     DeadlinePassed,
     PeerDisconnected,
+    ReadsRequested,
     Received,
     SnapshotFetched,
     SnapshotNotSaved,
@@ -47,8 +48,10 @@ from paxos.core.messages import (
     Decided,
     Heartbeat,
     HeartbeatAnswer,
+    Level,
     Prepare,
     Promise,
+    Read,
     Results,
     Settle,
     Settled,
@@ -906,6 +909,38 @@ def test_leader_whose_state_differs_stops_too() -> None:
     spoil(world, world.leader)
     with pytest.raises(InvariantBroken, match="replace"):
         world.put(10)
+
+
+def asked_for_a_read(world: World) -> list[tuple[NodeId, Heartbeat]]:
+    """Let the leader be asked for a read; return whom it asks, and what it tells them."""
+    world.handle(world.leader, ReadsRequested([(9, Read(1, Level.LINEARIZABLE, "l", b"", 0))]))
+    sent = [(t.target, t.message) for t in world.messages if t.source == world.leader]
+    world.settle()
+    return [(node, message) for node, message in sent if isinstance(message, Heartbeat)]
+
+
+def test_leader_that_differs_from_two_tells_whom_a_read_asks_what_that_one_must_hear() -> None:
+    """Told of the other's slots, the two would never find the slot since when they differ."""
+    world = World(Limits())
+    world.put(4)
+    world.run(0.3)
+    replica = world.replicas[world.leader]
+    agreed = replica.executor.applied_through
+    for _ in range(12):  # no time passes, so that no heartbeat tells of these
+        world.sent += 1
+        command = Submit(world.session, world.sent, world.sent - 1, "l", (b"c",))
+        world.submit(world.leader, 7, command)
+        world.settle()
+    ((asked, _),) = asked_for_a_read(world)
+    (other,) = {1, 2, 3} - {world.leader, asked}
+    for node, slot in ((other, agreed + 12), (asked, agreed + 4)):
+        differs = StateDigest(slot, b"another state!!!")
+        beat = Heartbeat(1, BALLOT_ZERO, False, agreed, NO_DIGEST, differs)
+        replica.handle(Received(world.identity[node], beat), world.now)
+    assert replica.status(world.now).differs == {other: agreed + 12, asked: agreed + 4}
+    ((again, question),) = asked_for_a_read(world)
+    assert again == asked
+    assert agreed < question.results.slot <= agreed + 4
 
 
 def test_nodes_that_agree_say_that_another_differs_and_go_on() -> None:
