@@ -58,7 +58,7 @@ simulate: $(VENV)/.runtime  ## Look for a broken invariant in simulated clusters
 	$(PY) -m jepsen_like simulate --seeds $(SEEDS)
 
 .PHONY: bench
-bench: $(VENV)/.dev  ## Measure beside etcd, ZooKeeper and PySyncObj, those that are installed; about 90 minutes, on a quiet machine.
+bench: $(VENV)/.dev  ## Measure beside etcd, ZooKeeper and PySyncObj, those that are installed; 60 to 90 minutes, on a quiet machine.
 	$(PY) -m benchmarks.peers $(BENCH)
 
 .PHONY: wheel
