@@ -58,8 +58,9 @@ simulate: $(VENV)/.runtime  ## Look for a broken invariant in simulated clusters
 	$(PY) -m jepsen_like simulate --seeds $(SEEDS)
 
 .PHONY: bench
-bench: $(VENV)/.dev  ## Measure beside etcd, ZooKeeper and PySyncObj, those that are installed; 60 to 90 minutes, on a quiet machine.
-	$(PY) -m benchmarks.peers $(BENCH)
+bench: $(VENV)/.dev  ## Fill docs/performance.md: growth, and etcd, ZooKeeper and PySyncObj beside us; 70 to 100 minutes of a quiet machine.
+	-$(PY) -m benchmarks.growth --json benchmarks/results/growth.json
+	$(PY) -m benchmarks.peers --page
 
 .PHONY: wheel
 wheel: $(VENV)/.dev  ## Build the wheel into dist/.
