@@ -58,7 +58,7 @@ simulate: $(VENV)/.runtime  ## Look for a broken invariant in simulated clusters
 	$(PY) -m jepsen_like simulate --seeds $(SEEDS)
 
 .PHONY: bench
-bench: $(VENV)/.dev  ## Fill docs/performance.md: growth, and etcd, ZooKeeper and PySyncObj beside us; 70 to 100 minutes of a quiet machine.
+bench: $(VENV)/.dev  ## Fill docs/performance.md: growth, and then etcd, ZooKeeper and PySyncObj beside us, about 90 minutes at most; on a quiet machine.
 	-$(PY) -m benchmarks.growth --json benchmarks/results/growth.json
 	$(PY) -m benchmarks.peers --page
 
