@@ -59,6 +59,7 @@ simulate: $(VENV)/.runtime  ## Look for a broken invariant in simulated clusters
 
 .PHONY: bench
 bench: $(VENV)/.dev  ## Fill docs/performance.md: growth, and then etcd, ZooKeeper and PySyncObj beside us, about 90 minutes at most; on a quiet machine.
+	rm -f benchmarks/results/growth.json  # should it fail, the page says so and shows no old figures
 	-$(PY) -m benchmarks.growth --json benchmarks/results/growth.json
 	$(PY) -m benchmarks.peers --page
 

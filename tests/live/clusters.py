@@ -68,11 +68,9 @@ class Load:
 
 
 @asynccontextmanager
-async def under_load(
-    cluster: LiveCluster, *, clients: int = 4, value_bytes: int = 100
-) -> AsyncIterator[Load]:
+async def under_load(cluster: LiveCluster, *, clients: int = 4) -> AsyncIterator[Load]:
     """Have clients write inside the context, which begins when the first write is acknowledged."""
-    load = Load(b"v" * value_bytes)
+    load = Load(b"v" * 100)
     async with trio.open_nursery() as nursery:
         for number in range(clients):
             nursery.start_soon(load.write, cluster, number % len(cluster.sites))

@@ -77,8 +77,8 @@ def test_faults_of_links_on_plain_replicas_have_their_effects_and_heal(tmp_path:
 
 def test_faults_inside_nodes_with_fault_points_have_their_effects_and_heal(tmp_path: Path) -> None:
     async def act(cluster: LiveCluster) -> None:
-        # However many a fast machine writes, the state stays below what a node takes a digest of.
-        async with under_load(cluster, value_bytes=1_000) as load:
+        # Small values: all of them stay in the history, and a node tells no digest above 4 MiB.
+        async with under_load(cluster) as load:
             faults: list[Fault] = [
                 DiskFull("leader"),
                 SlowSync(0.02, "leader"),
