@@ -23,6 +23,7 @@ import math
 from collections.abc import Callable, Collection, Set
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING
 
 from paxos.core.ballot import BALLOT_ZERO, Ballot
@@ -68,11 +69,6 @@ class Heard:
 
 _NO_TURN = (0, 0)
 """Of a voter that has answered no heartbeat to everybody, or is cut off: after all others."""
-
-
-def tell_nothing(_: Voter) -> StateDigest:
-    """Tell a voter nothing of this node's results."""
-    return NO_DIGEST
 
 
 class Elector:
@@ -208,8 +204,8 @@ class Elector:
         decided_through: Slot,
         now: Instant,
         *,
-        snapshot: StateDigest = NO_DIGEST,
-        results: Callable[[Voter], StateDigest] = tell_nothing,
+        snapshot: StateDigest,
+        results: Callable[[Voter], StateDigest],
     ) -> list[Send] | None:
         """Send a leader's next numbered heartbeat only to as many voters as can confirm a read.
 
@@ -239,14 +235,8 @@ class Elector:
             return None
         self._number += 1
         self._sent_at[self._number] = now.monotonic
-        number = self._number
-        return [
-            Send(
-                voter.node,
-                Heartbeat(number, ballot, True, decided_through, snapshot, results(voter)),
-            )
-            for voter in asked
-        ]
+        beat = partial(Heartbeat, self._number, ballot, True, decided_through, snapshot)
+        return [Send(voter.node, beat(results(voter))) for voter in asked]
 
     def _note_decided(self, decided_through: Slot, now: Instant) -> None:
         samples, interval = self._decided, self._timing.heartbeat_interval_s

@@ -8,11 +8,12 @@ import pytest
 
 from paxos.core.ballot import BALLOT_ZERO, Ballot
 from paxos.core.config import Change, Configuration, Configurations, Member, Part
+from paxos.core.effects import Send
 from paxos.core.elector import Elector, Verdict
 from paxos.core.errors import ConfigurationInvalid
 from paxos.core.ids import Instant, Voter
 from paxos.core.limits import DEFAULT_TIMING, Timing
-from paxos.core.messages import Heartbeat, HeartbeatAnswer
+from paxos.core.messages import NO_DIGEST, Heartbeat, HeartbeatAnswer
 from paxos.core.quorum import Quorums
 
 ME, SECOND, THIRD = VOTERS = tuple(Voter(node, 100 + node) for node in (1, 2, 3))
@@ -99,8 +100,12 @@ def answered_in_order(elector: Elector, now: float, *voters: Voter) -> None:
         elector.handle_answer(voter, answer(number))
 
 
+def ask(elector: Elector, now: float) -> list[Send] | None:
+    return elector.ask_enough(B1, 7, at(now), snapshot=NO_DIGEST, results=lambda _: NO_DIGEST)
+
+
 def asked(elector: Elector, now: float) -> list[int] | None:
-    sends = elector.ask_enough(B1, 7, at(now))
+    sends = ask(elector, now)
     return None if sends is None else [send.to for send in sends]
 
 
@@ -112,7 +117,7 @@ def test_question_goes_to_the_voter_that_answered_the_last_heartbeat_first(
     answered_in_order(elector, 0.0, second, first)
     answered_in_order(elector, 0.1, first, second)
     before = elector.number
-    (send,) = elector.ask_enough(B1, 7, at(0.15)) or []
+    (send,) = ask(elector, 0.15) or []
     assert (send.to, send.message) == (first.node, Heartbeat(before + 1, B1, True, 7))
 
 

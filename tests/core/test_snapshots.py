@@ -132,10 +132,20 @@ class World(Stepped):
     def put(self, count: int, without: NodeId = 0) -> None:
         """Decide so many slots with a command each; ``without`` hears nothing of them."""
         for _ in range(count):
-            self.sent += 1
-            put = Submit(self.session, self.sent, self.sent - 1, "l", (b"c%d" % self.sent,))
-            self.submit(self.leader, 7, put)
+            self.ask_for_one()
             self.run(0.03, lambda t: without not in (t.source, t.target))
+
+    def put_at_once(self, count: int) -> None:
+        """The same while no time passes: no heartbeat tells of them."""
+        for _ in range(count):
+            self.ask_for_one()
+            self.settle()
+
+    def ask_for_one(self) -> None:
+        """Submit a command."""
+        self.sent += 1
+        put = Submit(self.session, self.sent, self.sent - 1, "l", (b"c%d" % self.sent,))
+        self.submit(self.leader, 7, put)
 
     def run_effects(self, node: NodeId, kind: type[AnEffect]) -> list[AnEffect]:
         return [effect for of, effect in self.seen if of == node and isinstance(effect, kind)]
@@ -926,11 +936,7 @@ def test_leader_that_differs_from_two_tells_whom_a_read_asks_what_that_one_must_
     world.run(0.3)
     replica = world.replicas[world.leader]
     agreed = replica.executor.applied_through
-    for _ in range(12):  # no time passes, so that no heartbeat tells of these
-        world.sent += 1
-        command = Submit(world.session, world.sent, world.sent - 1, "l", (b"c",))
-        world.submit(world.leader, 7, command)
-        world.settle()
+    world.put_at_once(12)
     ((asked, _),) = asked_for_a_read(world)
     (other,) = {1, 2, 3} - {world.leader, asked}
     for node, slot in ((other, agreed + 12), (asked, agreed + 4)):
